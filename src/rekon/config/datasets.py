@@ -1,0 +1,135 @@
+"""config/datasets.yaml: what each data set is, where it comes from, and how it is read."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, RootModel, model_validator
+
+from rekon.config.base import Name, Strict
+
+Split = Literal["train", "validation", "test"]
+
+
+class Sequence(Strict):
+    """A pulse sequence; times in ms, flip angle in degrees."""
+
+    kind: Literal["spin_echo", "inversion_recovery", "gradient_echo", "mprage", "mp2rage"]
+    tr: float = Field(gt=0)
+    te: float = Field(gt=0)
+    ti: float | None = Field(default=None, gt=0)
+    flip: float = Field(default=90.0, gt=0, le=180)
+    contrast_agent: bool = False  # gadolinium: shortens T1 of vessels, skin and lesions
+
+    @model_validator(mode="after")
+    def _needs_ti(self) -> Sequence:
+        if self.kind in ("inversion_recovery", "mprage", "mp2rage") and self.ti is None:
+            raise ValueError(f"a sequence of kind {self.kind!r} needs 'ti', the inversion time in ms")
+        return self
+
+
+class Simulation(Strict):
+    """How a simulated set is acquired. Lengths in mm, matrix sizes (readout, phase encoding) in samples."""
+
+    phantom: Literal["brain", "knee"]
+    field: float = Field(gt=0)  # T: sets relaxation times, off-resonance and noise
+    sequences: dict[str, Sequence]  # contrast -> sequence; subject i gets contrast i modulo their number
+    fov: tuple[float, float]  # of the reconstructed image (readout, phase encoding)
+    matrix: tuple[int, int]  # of the reconstructed image
+    phase_lines: int  # acquired phase encodings; the rest of matrix[1] is zero-padded in k-space
+    oversampling: int = Field(default=2, ge=1)  # of the readout
+    slices: int = Field(ge=1)
+    slice_gap: float = Field(gt=0)  # distance between slice centres
+    thickness: float = Field(gt=0)
+    coils: tuple[int, ...] = Field(min_length=1)  # subject i gets coils[i modulo length]
+    coil_distance: float = Field(gt=0)  # of the coil loops' centres from the isocentre
+    snr: float = Field(gt=0)  # brightest tissue over noise standard deviation in the fully sampled RSS image, about
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Simulation:
+        if any(n % 2 or n < 16 for n in self.matrix):
+            raise ValueError("'matrix' needs even sizes of at least 16")
+        if not 8 <= self.phase_lines <= self.matrix[1]:
+            raise ValueError("'phase_lines' must lie between 8 and the second size of 'matrix'")
+        if not self.sequences:
+            raise ValueError("'sequences' needs at least one contrast")
+        return self
+
+
+class RemoteFile(Strict):
+    """One file of a published set; `volume` is the canonical volume it becomes."""
+
+    volume: str = Field(pattern=Name.pattern)
+    path: str  # below raw/<dataset>/<split>/, and below the mirror's folder of the same name as `mirror`
+    url: str = Field(pattern=r"^https?://")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    contrast: str
+    subject: str
+    mirror: str | None = None  # path below `--config mirror=DIR`; default: <dataset>/<path>
+
+    @model_validator(mode="after")
+    def _stays_below(self) -> RemoteFile:
+        for name in (self.path, self.mirror or self.path):
+            if name.startswith("/") or ".." in name.split("/"):
+                raise ValueError(f"path {name!r} must stay below its folder")
+        return self
+
+
+class Dataset(Strict):
+    """A data set: identity, format and how its volumes are normalised and fitted to the networks' matrix."""
+
+    title: str
+    source: Literal["simulated", "download", "manual"]  # manual: needs a licence or a form; see `access`
+    format: Literal["fastmri", "matlab-kspace", "npz-image", "npy-kspace"]
+    licence: str
+    anatomy: Literal["brain", "knee", "mixed"]
+    view: Literal["axial", "sagittal", "coronal", "mixed"]
+    vendor: str
+    field_strength: float | str  # T
+    role: str  # what the set is for, one phrase
+    stands_for: str | None = None  # the real set that a simulated one imitates
+    homepage: str | None = None
+    access: str | None = None  # manual sets: how to get the files
+    citation: str | None = None
+    # divide k-space by: the mean over volumes of max(RSS) | each volume's own max(RSS) | this number (UEPS E.3)
+    normalisation: Literal["mean_max", "volume_max"] | float = "mean_max"
+    # to the networks' matrix: crop or reflect-pad the image (UEPS) | first crop k-space so that the whole field of view fits
+    fit: Literal["crop", "downsample"] = "crop"
+    reference: bool = True  # False: prospectively undersampled, can be reconstructed but not scored
+    simulation: Simulation | None = None
+    files: tuple[RemoteFile, ...] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Dataset:
+        if (self.source == "simulated") != (self.simulation is not None):
+            raise ValueError("'simulation' belongs to, and is needed by, sets with 'source: simulated'")
+        if self.source == "simulated" and self.format != "fastmri":
+            raise ValueError("simulated sets are written in 'format: fastmri'")
+        if self.source == "download" and not self.files:
+            raise ValueError("a set with 'source: download' needs 'files'")
+        if self.source == "manual" and not self.access:
+            raise ValueError("a set with 'source: manual' needs 'access', how to get it")
+        names = [file.volume for file in self.files]
+        if len(set(names)) != len(names):
+            raise ValueError("two of 'files' have the same 'volume'")
+        return self
+
+
+class Catalogue(RootModel[dict[str, Dataset]]):
+    """All data sets by name; the names of simulated sets start with 'sim-', and no others do."""
+
+    @model_validator(mode="after")
+    def _names(self) -> Catalogue:
+        for name, entry in self.root.items():
+            if not Name.match(name):
+                raise ValueError(f"data set name {name!r}: use letters, digits, '.', '_' and '-'")
+            if name.startswith("sim-") != (entry.source == "simulated"):
+                raise ValueError(f"data set {name!r}: simulated sets, and only they, are named 'sim-…'")
+        return self
+
+    def __getitem__(self, name: str) -> Dataset:
+        return self.root[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.root

@@ -1,0 +1,98 @@
+"""A recipe: everything that defines a run, resolved. Written to runs/<scale>/<study>/<run>/recipe.yaml."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from rekon.config.base import Name, Strict
+
+
+class MaskSettings(Strict):
+    """A sampling pattern over the phase encodings (the last axis, W)."""
+
+    pattern: Literal["equispaced", "equispaced_fraction", "random"] = "equispaced"
+    acceleration: int = Field(default=4, ge=1)
+    center_fraction: float = Field(default=0.08, gt=0, lt=1)
+    offset: int | None = Field(default=1, ge=0)  # None: drawn from the seed
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _offset(self) -> MaskSettings:
+        if self.pattern == "equispaced" and self.offset is not None and self.offset >= self.acceleration:
+            raise ValueError(f"'offset' {self.offset} must be smaller than 'acceleration' {self.acceleration}")
+        return self
+
+    @property
+    def family(self) -> str:
+        """Folder name: the pattern with whatever else shapes it but R and the matrix."""
+        start = "" if self.pattern == "random" else f"-o{'seed' if self.offset is None else self.offset}"
+        seed = "" if self.offset is not None and self.pattern != "random" else f"-s{self.seed}"
+        return f"{self.pattern}-c{self.center_fraction:g}{start}{seed}"
+
+    def path(self, size: tuple[int, int]) -> str:
+        """Where the mask artefact for a matrix (H, W) lies."""
+        return f"data/masks/{self.family}/R{self.acceleration}_{size[0]}x{size[1]}.h5"
+
+
+class DataSettings(Strict):
+    """What a run sees: sets, matrix, coils."""
+
+    train: str
+    validation: str
+    size: tuple[int, int]  # networks' matrix (H readout, W phase encoding)
+    max_coils: int | None = Field(default=None, ge=1)  # training only: volumes with more use a random subset
+
+    @model_validator(mode="after")
+    def _even(self) -> DataSettings:
+        if any(n % 2 or n < 16 for n in self.size):
+            raise ValueError("'size' needs even numbers of at least 16")
+        return self
+
+
+class TrainingSettings(Strict):
+    """The training budget and its optimiser. Exactly one of steps and epochs."""
+
+    steps: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    batch: int = Field(ge=1)  # slices per step, over all processes
+    optimiser: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float | None = Field(default=1.0, gt=0)  # norm of the gradient
+    # schedule, in fractions of all steps: linear warm-up, constant, cosine to the floor, constant
+    warmup: float = Field(default=0.01, ge=0, le=1)
+    warmup_from: float = Field(default=0.01, gt=0, le=1)  # of the learning rate
+    decay_from: float = Field(default=0.65, ge=0, le=1)
+    decay_until: float = Field(default=0.95, ge=0, le=1)
+    floor: float = Field(default=0.1, ge=0, le=1)  # of the learning rate
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False  # torch.compile; pays on a GPU, costs about a minute of start-up
+    validations: int = Field(default=10, ge=1)  # spread evenly over the run; the best one's weights are kept
+    validation_slices: int | None = Field(default=None, ge=1)  # None: all
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainingSettings:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give exactly one of 'steps' and 'epochs'")
+        if not self.warmup <= self.decay_from <= self.decay_until:
+            raise ValueError("the schedule needs warmup <= decay_from <= decay_until")
+        return self
+
+
+class Recipe(Strict):
+    """One run. `model` is the section of its kind (for example rekon.config.ueps), validated by rekon.recipe."""
+
+    scale: str = Field(pattern=Name.pattern)
+    study: str = Field(pattern=Name.pattern)
+    run: str = Field(pattern=Name.pattern)
+    title: str
+    kind: str  # key of the registry rekon.studies
+    seed: int = Field(ge=0)
+    model: dict[str, Any]
+    mask: MaskSettings
+    data: DataSettings
+    training: TrainingSettings | None = None  # None: nothing to train
+    parents: tuple[str, ...] = ()  # runs of the same study whose weights this one starts from

@@ -1,0 +1,72 @@
+"""config/{demo,open,full}.yaml: which sets and studies, how large, how long."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from rekon.config.base import Name, Strict
+
+
+class ScaleDataset(Strict):
+    """How much of a data set is used: volumes per split, slices per volume (None: all)."""
+
+    train: int | None = Field(default=0, ge=0)
+    validation: int | None = Field(default=0, ge=0)
+    test: int | None = Field(default=0, ge=0)
+
+
+class EvaluationSettings(Strict):
+    """One definition of each metric (UEPS: volume maximum, raw matrix without its black border, mean over slices)."""
+
+    data_range: Literal["volume", "slice"] = "volume"
+    crop: Literal["raw", "none"] = "raw"  # raw: back to the acquired matrix, its zero border removed
+    aggregation: Literal["slice", "volume"] = "slice"
+    bootstrap: int = Field(default=2000, ge=100)  # resamples, over subjects
+    id: tuple[str, ...] = ()  # in-distribution test sets
+    ood: tuple[str, ...] = ()  # zero-shot test sets
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        return self.id + self.ood
+
+
+class Compute(Strict):
+    """What a job may use. None of it changes a result's definition."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpus: int = Field(default=0, ge=0)  # per training job
+    threads: int = Field(default=1, ge=1)
+    workers: int = Field(default=0, ge=0)  # data loading processes
+    memory_gb: int = Field(default=4, ge=1)
+    hours: float = Field(default=1.0, gt=0)  # wall time asked for per training job
+
+
+class ScaleStudy(Strict):
+    """What a scale changes in a study: for all its runs, and for single ones. Merged like a run's delta."""
+
+    all: dict[str, Any] = {}
+    runs: dict[str, dict[str, Any]] = {}
+    only: tuple[str, ...] | None = None  # run just these
+
+
+class Scale(Strict):
+    """A scale. Keys beside the file's own are what `--config` may set: mirror, dvc_remote."""
+
+    scale: str = Field(pattern=Name.pattern)
+    description: str
+    datasets: dict[str, ScaleDataset] = Field(min_length=1)
+    studies: dict[str, ScaleStudy] = Field(min_length=1)
+    evaluation: EvaluationSettings
+    compute: Compute = Compute()
+    mirror: str | None = None  # folder that holds the files of `source: download` sets
+
+    @model_validator(mode="after")
+    def _known(self) -> Scale:
+        for name in self.evaluation.datasets:
+            if name not in self.datasets:
+                raise ValueError(f"key 'evaluation': data set {name!r} is not listed under 'datasets'")
+            if self.datasets[name].test == 0:
+                raise ValueError(f"key 'datasets.{name}.test': 0, but the set is under 'evaluation'")
+        return self
