@@ -81,7 +81,7 @@ class Dataset(Strict):
 
     title: str
     source: Literal["simulated", "download", "manual"]  # manual: needs a licence or a form; see `access`
-    format: Literal["fastmri", "matlab-kspace", "npz-image", "npy-kspace"]
+    format: Literal["fastmri", "matlab-kspace", "npz-image", "npy-kspace", "ismrmrd", "cc359"]
     licence: str
     anatomy: Literal["brain", "knee", "mixed"]
     view: Literal["axial", "sagittal", "coronal", "mixed"]

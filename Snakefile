@@ -1,0 +1,54 @@
+# Rekon: accelerated-MRI papers, from raw k-space to the final tables.
+#
+#   snakemake --cores 2                                 everything at demo scale (simulated cohort, CPU)
+#   snakemake --cores 8 --configfile config/open.yaml   small real k-space
+#   snakemake --profile slurm                           the papers' data and sizes, on a cluster
+#   snakemake --cores 2 ueps                            one stage: data, ueps, tables, report, ...
+#   snakemake --cores 2 -R evaluate                     one rule again, and what depends on it
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.27")
+if "scale" not in config:  # --configfile chose none
+
+    configfile: "config/demo.yaml"
+
+
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+from rekon.errors import UserError
+from rekon.recipe import dumps, evaluation
+from rekon.recipe import plan as make_plan
+
+try:
+    plan = make_plan(config, workflow.basedir)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+SCALE = plan.scale.scale
+COMPUTE = plan.scale.compute
+# `rekon` must be found when snakemake is called by its path, without an activated environment; the mirror is no
+# parameter of a rule, because where a file came from must not make anything rerun
+shell.prefix(
+    f"command -v rekon >/dev/null || export PATH='{Path(sys.executable).parent}':\"$PATH\"; "
+    f"export REKON_MIRROR='{plan.scale.mirror or ''}'; "
+)
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/masks.smk"
+include: "workflow/rules/ueps.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/version.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.report.output,

@@ -1,0 +1,208 @@
+"""(scale, study, run) -> resolved recipe. Pure functions over config; the only I/O is reading config/*.yaml.
+
+A recipe is the study's base, then the scale's changes for all runs, then the run's own delta, then the scale's
+changes for that run. Mappings merge key by key; anything else replaces.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rekon.config import Catalogue, Dataset, EvaluationSettings, MaskSettings, Recipe, Scale, Study
+from rekon.config.base import check, load
+from rekon.config.ueps import ClassicalModel, UnrolledModel
+from rekon.errors import UserError
+
+MODELS = {"unrolled": UnrolledModel, "classical": ClassicalModel}  # kind of run -> its model section
+SPLITS = ("train", "validation", "test")
+
+
+def merge(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `delta` laid over it: mappings merge, anything else (lists and null too) replaces."""
+    merged = dict(base)
+    for key, value in delta.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def differences(base: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> (value in base, value in other), for every leaf that differs."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in sorted({*base, *other}):
+        left, right = base.get(key), other.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            found |= differences(left, right, f"{prefix}{key}.")
+        elif left != right:
+            found[f"{prefix}{key}"] = (left, right)
+    return found
+
+
+def dumps(value: Any) -> str:
+    """Compact JSON with sorted keys: equal settings give equal text, so Snakemake sees a change only where one is."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+class Plan:
+    """Everything the Snakefile asks: sets, runs, paths and the parameters of each job."""
+
+    def __init__(self, scale: Scale, catalogue: Catalogue, studies: dict[str, Study]) -> None:
+        self.scale, self.catalogue, self.studies = scale, catalogue, studies
+        self._check_datasets()
+        self.recipes = {
+            (study, run): resolve(scale, study, self.studies[study], run)
+            for study in scale.studies
+            for run in self._selected(study)
+        }
+        for (study, run), recipe in self.recipes.items():
+            self._check_recipe(f"{study}/{run}", recipe)
+
+    # --- sets -------------------------------------------------------------------------------------------------
+    def dataset(self, name: str) -> Dataset:
+        return self.catalogue[name]
+
+    def volumes(self, dataset: str, split: str) -> list[str]:
+        """Names of the volumes of a split, where they are known before anything is downloaded."""
+        entry, wanted = self.catalogue[dataset], getattr(self.scale.datasets[dataset], split)
+        if entry.simulation is not None:
+            from rekon.data.phantom.cohort import volumes
+
+            return [volume.name for volume in volumes(dataset, entry.simulation, split, wanted or 0)]
+        if entry.source == "download":
+            names = [file.volume for file in entry.files] if split == "test" else []
+            return names[: len(names) if wanted is None else wanted]
+        return []
+
+    def listed(self, dataset: str) -> bool:
+        """Whether volume names are known at parse time (else the set is converted as a whole)."""
+        return self.catalogue[dataset].source != "manual"
+
+    def splits(self, dataset: str) -> list[str]:
+        entry = self.scale.datasets[dataset]
+        return [split for split in SPLITS if getattr(entry, split) != 0]
+
+    # --- runs -------------------------------------------------------------------------------------------------
+    def runs(self, study: str) -> list[str]:
+        return [run for (of, run) in self.recipes if of == study]
+
+    def trained(self, study: str | None = None, kind: str | None = None) -> list[tuple[str, str]]:
+        return [
+            key
+            for key, recipe in self.recipes.items()
+            if recipe.training and study in (None, key[0]) and kind in (None, recipe.kind)
+        ]
+
+    @cached_property
+    def masks(self) -> dict[str, tuple[MaskSettings, tuple[int, int]]]:
+        """Path of every mask artefact -> its settings and matrix."""
+        return {recipe.mask.path(recipe.data.size): (recipe.mask, recipe.data.size) for recipe in self.recipes.values()}
+
+    # --- reports ----------------------------------------------------------------------------------------------
+    @property
+    def reports(self) -> str:
+        """Folder of the published report: the demo's is the one that stands in the repository."""
+        return "reports" if self.scale.scale == "demo" else f"reports/{self.scale.scale}"
+
+    def document(self) -> dict[str, Any]:
+        """The whole plan as plain data, for runs/<scale>/plan.json; `from_document` is its inverse."""
+        return {
+            "scale": self.scale.model_dump(mode="json", exclude={"mirror"}),
+            "studies": {name: study.model_dump(mode="json") for name, study in self.studies.items()},
+            "datasets": {name: self.catalogue[name].model_dump(mode="json") for name in self.scale.datasets},
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], source: str) -> Plan:
+        """Plan from what `document` gave; UserError naming `source` when it does not validate."""
+        studies = {name: check(Study, value, source) for name, value in document["studies"].items()}
+        catalogue = check(Catalogue, document["datasets"], source)
+        return cls(check(Scale, document["scale"], source), catalogue, studies)
+
+    def _selected(self, study: str) -> list[str]:
+        only, known = self.scale.studies[study].only, self.studies[study].runs
+        for run in (*(only or ()), *self.scale.studies[study].runs):
+            if run not in known:
+                raise UserError(
+                    f"config/{self.scale.scale}.yaml: key 'studies.{study}' names the unknown run {run!r}; "
+                    f"known are {', '.join(known)}."
+                )
+        return [run for run in known if only is None or run in only]
+
+    def _check_datasets(self) -> None:
+        for name in self.scale.datasets:
+            if name not in self.catalogue:
+                raise UserError(
+                    f"config/{self.scale.scale}.yaml: key 'datasets': unknown set {name!r}; "
+                    f"describe it in config/datasets.yaml or choose one of {', '.join(sorted(self.catalogue.root))}."
+                )
+
+    def _check_recipe(self, name: str, recipe: Recipe) -> None:
+        source = f"config (study {name} at scale {self.scale.scale})"
+        for split in ("train", "validation"):
+            dataset = getattr(recipe.data, split)
+            if dataset not in self.scale.datasets:
+                raise UserError(f"{source}: key 'data.{split}': {dataset!r} is not under 'datasets' of the scale.")
+            if recipe.training and getattr(self.scale.datasets[dataset], split) == 0:
+                raise UserError(f"{source}: set {dataset!r} has no {split} volumes; raise 'datasets.{dataset}.{split}'.")
+        schedule = recipe.model.get("schedule")
+        if schedule and tuple(recipe.data.size) != (schedule[-1], schedule[-1]):
+            raise UserError(f"{source}: key 'model.schedule' ends at {schedule[-1]}, but 'data.size' is {recipe.data.size}.")
+        vit = recipe.model.get("vit")
+        if vit and any(n % vit["patch"] for n in recipe.data.size):
+            raise UserError(f"{source}: key 'data.size' {recipe.data.size} is no multiple of the patch {vit['patch']}.")
+
+
+def resolve(scale: Scale, name: str, study: Study, run: str) -> Recipe:
+    """The recipe of one run, validated down to its model section."""
+    if run not in study.runs:
+        raise UserError(f"config/studies/{name}.yaml: no run {run!r}; known are {', '.join(study.runs)}.")
+    changes = scale.studies[name]
+    value = merge(study.base, changes.all)
+    value = merge(value, study.runs[run].delta)
+    value = merge(value, changes.runs.get(run, {}))
+    value |= {"scale": scale.scale, "study": name, "run": run, "title": study.runs[run].title}
+    source = f"config/studies/{name}.yaml (run {run}, scale {scale.scale})"
+    if isinstance(value.get("training"), dict):  # a scale that counts steps replaces a base that counts epochs
+        training = dict(value["training"])
+        for unit, other in (("steps", "epochs"), ("epochs", "steps")):
+            if isinstance(changes.all.get("training"), dict) and unit in changes.all["training"]:
+                training.pop(other, None)
+        value["training"] = training
+    if value.get("kind") not in MODELS:
+        raise UserError(f"{source}: key 'kind': {value.get('kind')!r} is not one of {', '.join(MODELS)}.")
+    recipe = check(Recipe, value, source)
+    model = check(MODELS[recipe.kind], recipe.model, f"{source}, section 'model'")
+    return recipe.model_copy(update={"model": model.model_dump(mode="json")})
+
+
+def read_recipe(path: Path | str) -> Recipe:
+    """Read a recipe.yaml, checked down to its model section."""
+    recipe = load(Recipe, path)
+    if recipe.kind not in MODELS:
+        raise UserError(f"{path}: key 'kind': {recipe.kind!r} is not one of {', '.join(MODELS)}.")
+    check(MODELS[recipe.kind], recipe.model, f"{path}, section 'model'")
+    return recipe
+
+
+def plan(config: Mapping[str, Any], root: Path | str = ".") -> Plan:
+    """Validate a scale (the mapping Snakemake parsed) with the catalogue and the studies it names."""
+    folder = Path(root) / "config"
+    name = config.get("scale", "?")
+    scale = check(Scale, dict(config), f"config/{name}.yaml")
+    catalogue = load(Catalogue, folder / "datasets.yaml")
+    studies = {}
+    for study in scale.studies:
+        path = folder / "studies" / f"{study}.yaml"
+        if not path.exists():
+            raise UserError(f"config/{name}.yaml: key 'studies.{study}': there is no {path}.")
+        studies[study] = load(Study, path)
+    return Plan(scale, catalogue, studies)
+
+
+def evaluation(settings: EvaluationSettings) -> dict[str, Any]:
+    """What of the evaluation settings changes a score; adding a test set must not rerun the others."""
+    return {"data_range": settings.data_range, "crop": settings.crop}

@@ -1,0 +1,147 @@
+# Raw files -> canonical volumes -> manifest of a split (what training and evaluation read) and coil maps.
+
+
+def raw_file(wildcards):
+    """The published file that a canonical volume is made from."""
+    entry = plan.dataset(wildcards.dataset)
+    names = {file.volume: file.path for file in entry.files}
+    return f"raw/{wildcards.dataset}/{wildcards.split}/{names.get(wildcards.volume, wildcards.volume + '.h5')}"
+
+
+def manifest(dataset, split):
+    return f"runs/{SCALE}/data/{dataset}/{split}.json"
+
+
+def dataset_spec(wildcards):
+    return dumps(plan.dataset(wildcards.dataset).model_dump(mode="json"))
+
+
+rule simulate:
+    """One simulated volume in the raw format of the set it stands for."""
+    output:
+        "raw/{dataset}/{split}/{volume}.h5",
+    log:
+        "logs/simulate/{dataset}/{split}/{volume}.log",
+    wildcard_constraints:
+        dataset="sim-[^/]+",
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        spec=dataset_spec,
+    shell:
+        "rekon simulate {wildcards.dataset} {wildcards.split} {wildcards.volume} --spec {params.spec:q}"
+        " --output {output} > {log} 2>&1"
+
+
+rule download:
+    """One published file: from the mirror or its URL, verified against the catalogue's checksum."""
+    output:
+        "raw/{dataset}/{split}/{file}",
+    log:
+        "logs/download/{dataset}/{split}/{file}.log",
+    wildcard_constraints:
+        dataset="(?!sim-)[^/]+",
+        file=r"(?!INDEX\.txt).+",
+    retries: 2
+    localrule: True
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        spec=lambda wc: dumps(next(f for f in plan.dataset(wc.dataset).files if f.path == wc.file).model_dump()),
+    shell:
+        "rekon download {wildcards.dataset} --spec {params.spec:q} --output {output} > {log} 2>&1"
+
+
+rule convert:
+    """One canonical volume: fastMRI-compatible HDF5, centred orthonormal k-space."""
+    input:
+        raw_file,
+    output:
+        "data/kspace/{dataset}/{split}/{volume}.h5",
+    log:
+        "logs/convert/{dataset}/{split}/{volume}.log",
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        spec=dataset_spec,
+    shell:
+        "rekon convert {wildcards.dataset} {wildcards.volume} {input} --spec {params.spec:q}"
+        " --output {output} > {log} 2>&1"
+
+
+rule index:
+    """Files of a licensed set that the user has put under raw/; without them, how to get access."""
+    output:
+        "raw/{dataset}/{split}/INDEX.txt",
+    log:
+        "logs/index/{dataset}/{split}.log",
+    localrule: True
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        spec=dataset_spec,
+    shell:
+        "rekon index {wildcards.dataset} {wildcards.split} --spec {params.spec:q} --output {output} > {log} 2>&1"
+
+
+rule convert_set:
+    """All volumes of a licensed set's split at once, as their names are known only when the files are there."""
+    input:
+        lambda wc: [] if plan.listed(wc.dataset) else f"raw/{wc.dataset}/{wc.split}/INDEX.txt",
+    output:
+        touch(f"runs/{SCALE}/data/{{dataset}}/{{split}}.converted"),
+    log:
+        f"logs/convert_set/{SCALE}/{{dataset}}/{{split}}.log",
+    threads: COMPUTE.threads
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        spec=dataset_spec,
+    shell:
+        "rekon convert-set {wildcards.dataset} {wildcards.split} {input} --spec {params.spec:q}"
+        " --folder data/kspace/{wildcards.dataset}/{wildcards.split} --threads {threads} > {log} 2>&1"
+
+
+rule summarise:
+    """The manifest of a split: volumes, their hashes and sizes, the normalisation constant."""
+    input:
+        volumes=lambda wc: (
+            expand("data/kspace/{{dataset}}/{{split}}/{volume}.h5", volume=plan.volumes(wc.dataset, wc.split))
+            if plan.listed(wc.dataset)
+            else f"runs/{SCALE}/data/{wc.dataset}/{wc.split}.converted"
+        ),
+    output:
+        f"runs/{SCALE}/data/{{dataset}}/{{split}}.json",
+    log:
+        f"logs/summarise/{SCALE}/{{dataset}}/{{split}}.log",
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        spec=dataset_spec,
+    shell:
+        "rekon summarise {wildcards.dataset} {wildcards.split} {input.volumes} --spec {params.spec:q}"
+        " --output {output} > {log} 2>&1"
+
+
+rule calibrate:
+    """ESPIRiT coil sensitivity maps and the coil-combined image of one volume."""
+    input:
+        # ancient: `dvc checkout` changes times, not contents; a change of the set reaches this rule through params
+        ancient("data/kspace/{dataset}/{split}/{volume}.h5"),
+    output:
+        "data/maps/{dataset}/{split}/{volume}.h5",
+    log:
+        "logs/calibrate/{dataset}/{split}/{volume}.log",
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        spec=dataset_spec,
+    shell:
+        "rekon calibrate {input} --output {output} > {log} 2>&1"
+
+
+rule data:
+    """Every split of every set of this scale."""
+    localrule: True
+    input:
+        [manifest(dataset, split) for dataset in plan.scale.datasets for split in plan.splits(dataset)],

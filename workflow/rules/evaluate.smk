@@ -1,0 +1,65 @@
+# Scoring: one row per slice, one picture panel per set, the same metric code for every run.
+
+RUNS = "|".join(f"{study}/{run}" for study, run in plan.recipes)
+
+
+def scores(study=None, datasets=None):
+    """CSV files of all runs (of one study) on all test sets."""
+    return [
+        f"results/{SCALE}/{of}/{run}/{dataset}.csv"
+        for (of, run) in plan.recipes
+        if study in (None, of)
+        for dataset in datasets or plan.scale.evaluation.datasets
+    ]
+
+
+def evaluation_inputs(wildcards):
+    recipe = plan.recipes[tuple(wildcards.run.split("/"))]
+    inputs = {
+        "manifest": manifest(wildcards.dataset, "test"),
+        "mask": ancient(recipe.mask.path(recipe.data.size)),
+    }
+    if recipe.training:
+        inputs["weights"] = f"weights/{SCALE}/{wildcards.run}.safetensors"
+    if recipe.model.get("method") == "sense":
+        inputs["maps"] = [
+            f"data/maps/{wildcards.dataset}/test/{volume}.h5" for volume in plan.volumes(wildcards.dataset, "test")
+        ]
+    return inputs
+
+
+rule evaluate:
+    """Score one run on one test set."""
+    input:
+        unpack(evaluation_inputs),
+        recipe=f"runs/{SCALE}/{{run}}/recipe.yaml",
+    output:
+        scores=f"results/{SCALE}/{{run}}/{{dataset}}.csv",
+        panel=f"results/{SCALE}/{{run}}/{{dataset}}.npz",
+        provenance=f"results/{SCALE}/{{run}}/{{dataset}}.json",
+    log:
+        f"logs/evaluate/{SCALE}/{{run}}/{{dataset}}.log",
+    wildcard_constraints:
+        run=RUNS,
+        dataset="[^/]+",
+    threads: COMPUTE.threads
+    resources:
+        gpu=min(COMPUTE.gpus, 1),
+        mem_mb=COMPUTE.memory_gb * 1024,
+        runtime=int(COMPUTE.hours * 60),
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        settings=dumps(evaluation(plan.scale.evaluation)),
+        weights=lambda wc, input: f"--weights {input.weights}" if "weights" in input.keys() else "",
+    shell:
+        "rekon evaluate {input.recipe} --manifest {input.manifest} --mask {input.mask} {params.weights}"
+        " --settings {params.settings:q} --scores {output.scores} --panel {output.panel}"
+        " --provenance {output.provenance} --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+
+
+rule benchmark:
+    """Every run on every zero-shot set (UEPS Table 1)."""
+    localrule: True
+    input:
+        scores(datasets=plan.scale.evaluation.ood or plan.scale.evaluation.datasets),

@@ -1,0 +1,38 @@
+# Tables, figures and the report, from results alone: nothing here runs a network but `inspect`.
+
+STUDIES = [study for study in plan.scale.studies if plan.studies[study].published or plan.studies[study].claims]
+
+
+rule plan:
+    """The validated configuration behind a report: scale, studies, sets, recipes."""
+    output:
+        f"runs/{SCALE}/plan.json",
+    log:
+        f"logs/plan/{SCALE}.log",
+    localrule: True
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        plan=dumps(plan.document()),
+    shell:
+        "rekon write-plan {params.plan:q} --output {output} > {log} 2>&1"
+
+
+rule inspect_ueps:
+    """What the networks do inside: coil maps (Fig. 3), attention (Fig. 4), runtime against patches (Fig. 6)."""
+    input:
+        plan=rules.plan.output,
+        weights=expand("weights/{scale}/ueps/{run}.safetensors", scale=SCALE, run=plan.inspected()),
+        manifests=[manifest(dataset, "test") for dataset in plan.scale.evaluation.datasets[:2]],
+    output:
+        f"results/{SCALE}/ueps/inspect.npz",
+    log:
+        f"logs/inspect_ueps/{SCALE}.log",
+    threads: COMPUTE.threads
+    resources:
+        gpu=min(COMPUTE.gpus, 1),
+        mem_mb=COMPUTE.memory_gb * 1024,
+    conda:
+        "../../envs/rekon.yaml"
+    shell:
+        "rekon inspect {input.plan} --output {output} --threads {threads} > {log} 2>&1"

@@ -1,0 +1,68 @@
+# UEPS: the rungs of the ablation ladder (Table 2). Every run is a recipe; one command trains them all.
+
+TRAINED = "|".join(f"{study}/{run}" for study, run in plan.trained(kind="unrolled")) or "none/none"
+
+
+def training_inputs(wildcards):
+    recipe = plan.recipes[tuple(wildcards.run.split("/"))]
+    return {
+        "train": manifest(recipe.data.train, "train"),
+        "validation": manifest(recipe.data.validation, "validation"),
+        # ancient: the mask follows from the recipe, which is an input already
+        "mask": ancient(recipe.mask.path(recipe.data.size)),
+    }
+
+
+rule recipe:
+    """Everything that defines a run, resolved from config/: enough to rerun it by hand."""
+    output:
+        f"runs/{SCALE}/{{study}}/{{run}}/recipe.yaml",
+    log:
+        f"logs/recipe/{SCALE}/{{study}}/{{run}}.log",
+    wildcard_constraints:
+        study="|".join(plan.scale.studies),
+    localrule: True
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        recipe=lambda wc: dumps(plan.recipes[wc.study, wc.run].model_dump(mode="json")),
+    shell:
+        "rekon write-recipe {params.recipe:q} --output {output} > {log} 2>&1"
+
+
+rule train_unrolled:
+    """Train one rung. Its state lies in work/, undeclared, so that a killed job goes on where it was."""
+    input:
+        unpack(training_inputs),
+        recipe=f"runs/{SCALE}/{{run}}/recipe.yaml",
+    output:
+        weights=f"weights/{SCALE}/{{run}}.safetensors",
+        metrics=f"runs/{SCALE}/{{run}}/metrics.jsonl",
+        provenance=f"runs/{SCALE}/{{run}}/run.json",
+    log:
+        f"logs/train_unrolled/{SCALE}/{{run}}.log",
+    benchmark:
+        f"logs/train_unrolled/{SCALE}/{{run}}.tsv"
+    wildcard_constraints:
+        run=TRAINED,
+    threads: COMPUTE.threads
+    resources:
+        gpu=COMPUTE.gpus,
+        mem_mb=COMPUTE.memory_gb * 1024,
+        runtime=int(COMPUTE.hours * 60),
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        state=f"work/{SCALE}/{{run}}",
+    shell:
+        "rekon train {input.recipe} --train {input.train} --validation {input.validation} --mask {input.mask}"
+        " --weights {output.weights} --metrics {output.metrics} --provenance {output.provenance}"
+        " --state {params.state} --threads {threads} --gpus {resources.gpu} --wall-minutes {resources.runtime}"
+        " > {log} 2>&1"
+
+
+rule ueps:
+    """The ladder, trained and scored on every set of this scale."""
+    localrule: True
+    input:
+        lambda wc: scores("ueps") + rules.tables.output,
