@@ -1,0 +1,1 @@
+"""What comes out: tables, figures, the scorecard, the report, tracked runs, versions of data and weights."""

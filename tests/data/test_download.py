@@ -1,0 +1,292 @@
+"""Downloads against a server on this machine that misbehaves in all the ways servers do."""
+
+import hashlib
+import logging
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from rekon.config import Dataset, RemoteFile
+from rekon.data import download as module
+from rekon.data.download import check_manual, download
+from rekon.errors import UserError
+
+BODY = bytes(range(256)) * 3000  # 768 kB
+SHA = hashlib.sha256(BODY).hexdigest()
+SECRET = "s1gnature"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Takes the next behaviour off the server's list for each request; serves well when the list is empty."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.server.ranges.append(self.headers.get("Range"))
+        behaviour = self.server.script.pop(0) if self.server.script else "good"
+        getattr(self, behaviour.split()[0])(*behaviour.split()[1:])
+
+    def good(self):
+        asked = self.headers.get("Range")
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        if start >= len(BODY):
+            return self.status("416")
+        self.head(206 if asked else 200, len(BODY) - start, start if asked else None)
+        self.wfile.write(BODY[start:])
+
+    def head(self, status, length=None, start=None, **more):
+        self.send_response(status)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        if start is not None:
+            self.send_header("Content-Range", f"bytes {start}-{len(BODY) - 1}/{len(BODY)}")
+        for name, value in more.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def status(self, status, after=None):
+        more = {"Retry_After": after.replace("_", " ")} if after else {}
+        self.head(int(status), 5, **more)
+        self.wfile.write(b"sorry")
+
+    def drops(self, at):
+        """Promise all that is missing, then break the connection."""
+        asked = self.headers.get("Range")
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        self.head(206 if asked else 200, len(BODY) - start, start if asked else None)
+        self.wfile.write(BODY[start : int(at)])
+        self.wfile.flush()
+        self.close_connection = True
+
+    def silent(self):
+        """Break the connection without any answer."""
+        self.close_connection = True
+
+    def unframed(self, at):
+        """No length, and too short: only the hash can tell."""
+        self.head(200)
+        self.wfile.write(BODY[: int(at)])
+
+    def ignores_range(self):
+        self.head(200, len(BODY))
+        self.wfile.write(BODY)
+
+    def other_range(self):
+        self.head(206, len(BODY), 0)
+        self.wfile.write(BODY)
+
+    def wrong(self):
+        self.head(200, 9, Content_Type="text/html")
+        self.wfile.write(b"<p>log in")
+
+    def moved(self):
+        self.head(302, 0, Location=f"/elsewhere?token={SECRET}")
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running.script, running.ranges = [], []
+    running.daemon_threads = True
+    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield running
+    running.shutdown()
+    running.server_close()
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Pauses are noted, not slept."""
+    noted = []
+    monkeypatch.setattr(module, "_wait", noted.append)
+    return noted
+
+
+def remote(server, sha256=SHA, **more):
+    port = server.server_address[1] if server else 1  # nothing listens on port 1
+    url = f"http://127.0.0.1:{port}/folder/k.npy?token={SECRET}"
+    return RemoteFile(volume="v", path="sub/k.npy", url=url, sha256=sha256, contrast="T2", subject="s", **more)
+
+
+def files_below(folder: Path):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("script", "ranges"),
+    [
+        ([], [None]),
+        (["drops 300000"], [None, "bytes=300000-"]),
+        (["drops 300000", "drops 500000", "silent"], [None, "bytes=300000-", "bytes=500000-", "bytes=500000-"]),
+        (["drops 300000", "ignores_range"], [None, "bytes=300000-"]),
+        (["drops 300000", "other_range"], [None, "bytes=300000-", None]),
+        (["drops 300000", "status 416"], [None, "bytes=300000-", None]),
+        (["silent", "status 500", "status 503", "status 429 7"], [None] * 5),
+        (["unframed 300000"], [None, None]),
+        (["moved"], [None, None]),
+        (["drops 1000"] + ["silent"] * 5, [None] + ["bytes=1000-"] * 6),
+    ],
+)
+def test_gets_the_file_from_a_server_that_misbehaves(server, waits, tmp_path, script, ranges):
+    server.script = list(script)
+    out = tmp_path / "raw" / "k.npy"
+    download("real", remote(server), out, retries=5)
+    assert out.read_bytes() == BODY
+    assert server.ranges == ranges
+    assert files_below(tmp_path) == ["raw/k.npy"]
+
+
+def test_waits_as_long_as_the_server_asks_and_longer_each_time_otherwise(server, waits, tmp_path):
+    server.script = ["status 429 7", "status 503 Fri,_01_Jan_1999_00:00:00_GMT", "status 500", "silent", "status 429 x"]
+    download("real", remote(server), tmp_path / "k.npy")
+    assert waits == [7, 0, 4, 8, 16]
+
+
+def test_continues_what_an_earlier_process_left(server, waits, tmp_path):
+    (tmp_path / ".k.npy.part").write_bytes(BODY[:100_000])
+    download("real", remote(server), tmp_path / "k.npy")
+    assert server.ranges == ["bytes=100000-"]
+    assert files_below(tmp_path) == ["k.npy"]
+
+
+@pytest.mark.parametrize("left", [BODY, BODY + b"more", b"other" + BODY[5:], b"other"])
+def test_a_complete_or_foreign_part_does_no_harm(server, waits, tmp_path, left):
+    (tmp_path / ".k.npy.part").write_bytes(left)
+    download("real", remote(server), tmp_path / "k.npy")
+    assert (tmp_path / "k.npy").read_bytes() == BODY
+
+
+def test_a_complete_file_is_not_fetched_again_and_a_wrong_one_is_replaced(server, waits, tmp_path):
+    out = tmp_path / "k.npy"
+    out.write_bytes(BODY)
+    download("real", remote(server), out)
+    assert server.ranges == []
+    out.write_bytes(b"old")
+    download("real", remote(server), out)
+    assert out.read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    ("script", "sha256", "words"),
+    [
+        (["wrong"], SHA, ["SHA-256", "'mirror'", "a web page"]),
+        ([], "0" * 64, ["SHA-256", "0" * 64, SHA]),
+        (["unframed 9", "unframed 9"], SHA, ["SHA-256"]),
+        (["status 404"], SHA, ["404", "catalogue"]),
+        (["status 403"], SHA, ["403", "expired"]),
+        (["silent"] * 3, SHA, ["the connection broke", "3 attempts"]),
+        (["status 500"] * 3, SHA, ["status 500"]),
+    ],
+)
+def test_says_what_is_wrong_and_leaves_nothing(server, waits, tmp_path, script, sha256, words):
+    server.script = list(script)
+    with pytest.raises(UserError) as caught:
+        download("real", remote(server, sha256), tmp_path / "k.npy", retries=2)
+    message = str(caught.value)
+    assert f"http://127.0.0.1:{server.server_address[1]}/folder/k.npy" in message
+    for word in [*words, "mirror"]:
+        assert word in message
+    assert SECRET not in message
+    assert message.endswith(".") and "\n" not in message
+    assert files_below(tmp_path) == []
+
+
+def test_an_interrupted_file_stays_hidden(server, waits, tmp_path):
+    server.script = ["drops 300000", "silent"]
+    with pytest.raises(UserError):
+        download("real", remote(server), tmp_path / "k.npy", retries=0)
+    assert files_below(tmp_path) == [".k.npy.part"]
+
+
+def test_unreachable_address(waits, tmp_path):
+    with pytest.raises(UserError, match=r"^http://127\.0\.0\.1:1/folder/k\.npy: .*no connection.*'mirror'\.$"):
+        download("real", remote(None), tmp_path / "k.npy")
+    assert waits == [1, 2, 4, 8, 16]
+    assert files_below(tmp_path) == []
+
+
+def test_signed_links_reach_no_log(server, waits, tmp_path, caplog, capfd):
+    server.script = ["moved", "drops 1000", "status 500"]
+    with caplog.at_level(logging.DEBUG):
+        download("real", remote(server), tmp_path / "k.npy")
+    output = capfd.readouterr()
+    assert SECRET not in caplog.text + output.out + output.err
+    assert "k.npy" in output.err  # progress lines
+    assert "\x1b" not in output.err  # and no bar: not a terminal
+
+
+def test_mirror_comes_first(server, waits, tmp_path):
+    mirror = tmp_path / "mirror"
+    for name in ("real/sub/k.npy", "elsewhere.npy"):
+        (mirror / name).parent.mkdir(parents=True, exist_ok=True)
+        (mirror / name).write_bytes(BODY)
+    download("real", remote(server), tmp_path / "a.npy", mirror)
+    download("other", remote(server, mirror="elsewhere.npy"), tmp_path / "b.npy", str(mirror))
+    assert server.ranges == []
+    download("other", remote(server), tmp_path / "c.npy", mirror)  # not in the mirror
+    assert server.ranges == [None]
+    assert {(tmp_path / name).read_bytes() for name in ("a.npy", "b.npy", "c.npy")} == {BODY}
+
+
+def test_mirror_with_a_wrong_file_or_none_at_all(server, tmp_path):
+    mirror = tmp_path / "mirror"
+    (mirror / "real" / "sub").mkdir(parents=True)
+    (mirror / "real/sub/k.npy").write_bytes(BODY[:-1])
+    with pytest.raises(UserError, match=r"mirror/real/sub/k\.npy: SHA-256 is .*replace the file in the mirror"):
+        download("real", remote(server), tmp_path / "k.npy", mirror)
+    with pytest.raises(UserError, match=r"nowhere: no such folder; set 'mirror'"):
+        download("real", remote(server), tmp_path / "k.npy", tmp_path / "nowhere")
+    assert server.ranges == []
+    assert files_below(tmp_path) == ["mirror/real/sub/k.npy"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+def test_full_disk(server, waits, tmp_path):
+    (tmp_path / ".k.npy.part").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"k\.npy: no space left on the disk"):
+        download("real", remote(server), tmp_path / "k.npy")
+    assert not (tmp_path / "k.npy").exists()
+
+
+def test_two_processes_do_not_mix_their_bytes(server, waits, tmp_path):
+    import fcntl
+
+    part = tmp_path / ".k.npy.part"
+    with part.open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another process"):
+            download("real", remote(server), tmp_path / "k.npy")
+        assert part.exists()
+    download("real", remote(server), tmp_path / "k.npy")
+    assert (tmp_path / "k.npy").read_bytes() == BODY
+
+
+def manual_set():
+    return Dataset(
+        title="t", source="manual", format="fastmri", licence="own", anatomy="brain", view="axial", vendor="v",
+        field_strength=3.0, role="r", access="register at example.org and unpack the archives.",
+    )  # fmt: skip
+
+
+def test_manual_sets_are_listed(tmp_path):
+    for name in ("b.h5", "a.h5", "more/c.H5", "read.me", ".hidden.h5", ".b.h5.part"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    for _ in range(2):  # the list does not list itself
+        assert check_manual("fastmri-brain", manual_set(), "test", tmp_path) == ["a.h5", "b.h5", "more/c.H5"]
+        assert (tmp_path / "INDEX.txt").read_text() == "a.h5\nb.h5\nmore/c.H5\n"
+
+
+def test_manual_sets_that_are_absent_say_how_to_get_them(tmp_path):
+    with pytest.raises(UserError, match=r"absent: holds no file that ends in .*register at example\.org and unpack"):
+        check_manual("fastmri-brain", manual_set(), "test", tmp_path / "absent")
+    (tmp_path / "archive.tar.xz").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"1 files but none.*'fastmri-brain'.*test"):
+        check_manual("fastmri-brain", manual_set(), "test", tmp_path)
+    assert not (tmp_path / "INDEX.txt").exists()
