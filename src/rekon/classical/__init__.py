@@ -1,0 +1,1 @@
+"""Reconstructions without training: the rows that every learned method has to beat."""
