@@ -92,9 +92,9 @@ rule convert_set:
         touch(f"runs/{SCALE}/data/{{dataset}}/{{split}}.converted"),
     log:
         f"logs/convert_set/{SCALE}/{{dataset}}/{{split}}.log",
-    threads: COMPUTE.threads
     conda:
         "../../envs/rekon.yaml"
+    threads: COMPUTE.threads
     params:
         spec=dataset_spec,
     shell:
@@ -141,7 +141,7 @@ rule calibrate:
 
 
 rule data:
-    """Every split of every set of this scale."""
-    localrule: True
     input:
         [manifest(dataset, split) for dataset in plan.scale.datasets for split in plan.splits(dataset)],
+    """Every split of every set of this scale."""
+    localrule: True

@@ -42,13 +42,13 @@ rule evaluate:
     wildcard_constraints:
         run=RUNS,
         dataset="[^/]+",
+    conda:
+        "../../envs/rekon.yaml"
     threads: COMPUTE.threads
     resources:
         gpu=min(COMPUTE.gpus, 1),
         mem_mb=COMPUTE.memory_gb * 1024,
         runtime=int(COMPUTE.hours * 60),
-    conda:
-        "../../envs/rekon.yaml"
     params:
         settings=dumps(evaluation(plan.scale.evaluation)),
         weights=lambda wc, input: f"--weights {input.weights}" if "weights" in input.keys() else "",
@@ -59,7 +59,7 @@ rule evaluate:
 
 
 rule benchmark:
-    """Every run on every zero-shot set (UEPS Table 1)."""
-    localrule: True
     input:
         scores(datasets=plan.scale.evaluation.ood or plan.scale.evaluation.datasets),
+    """Every run on every zero-shot set (UEPS Table 1)."""
+    localrule: True

@@ -28,11 +28,11 @@ rule inspect_ueps:
         f"results/{SCALE}/ueps/inspect.npz",
     log:
         f"logs/inspect_ueps/{SCALE}.log",
+    conda:
+        "../../envs/rekon.yaml"
     threads: COMPUTE.threads
     resources:
         gpu=min(COMPUTE.gpus, 1),
         mem_mb=COMPUTE.memory_gb * 1024,
-    conda:
-        "../../envs/rekon.yaml"
     shell:
         "rekon inspect {input.plan} --output {output} --threads {threads} > {log} 2>&1"

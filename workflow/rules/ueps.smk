@@ -45,13 +45,13 @@ rule train_unrolled:
         f"logs/train_unrolled/{SCALE}/{{run}}.tsv"
     wildcard_constraints:
         run=TRAINED,
+    conda:
+        "../../envs/rekon.yaml"
     threads: COMPUTE.threads
     resources:
         gpu=COMPUTE.gpus,
         mem_mb=COMPUTE.memory_gb * 1024,
         runtime=int(COMPUTE.hours * 60),
-    conda:
-        "../../envs/rekon.yaml"
     params:
         state=f"work/{SCALE}/{{run}}",
     shell:
@@ -62,7 +62,7 @@ rule train_unrolled:
 
 
 rule ueps:
-    """The ladder, trained and scored on every set of this scale."""
-    localrule: True
     input:
         lambda wc: scores("ueps") + rules.tables.output,
+    """The ladder, trained and scored on every set of this scale."""
+    localrule: True

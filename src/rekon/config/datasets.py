@@ -20,6 +20,7 @@ class Sequence(Strict):
     ti: float | None = Field(default=None, gt=0)
     flip: float = Field(default=90.0, gt=0, le=180)
     contrast_agent: bool = False  # gadolinium: shortens T1 of vessels, skin and lesions
+    fat_saturation: bool = False
 
     @model_validator(mode="after")
     def _needs_ti(self) -> Sequence:

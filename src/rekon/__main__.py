@@ -1,0 +1,5 @@
+"""`python -m rekon`."""
+
+from rekon.cli import main
+
+main()

@@ -1,0 +1,118 @@
+"""A real checkout of the workflow in an empty folder, with a stand-in for `rekon` that only moves bytes.
+
+The stand-in writes, to each declared output, a digest of its arguments and of its input files. So the DAG, the rerun
+triggers and the file contents behave as in a real run, in seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+STAND_IN = """#!/usr/bin/env bash
+# usage: like rekon; outputs get a digest of the arguments and of the input files' contents
+command=$1; shift
+outputs=(); digest=$command; previous=
+for argument in "$@"; do
+  case "$previous" in
+    --output|--scores|--panel|--provenance|--metrics) outputs+=("$argument") ;;
+    --weights) if [ "$command" = train ]; then outputs+=("$argument"); else digest+=$(cat "$argument"); fi ;;
+    --folder|--state|--threads|--gpus|--wall-minutes) ;;
+    *) if [ -f "$argument" ]; then digest+=$(cat "$argument"); else digest+=$argument; fi ;;
+  esac
+  previous=$argument
+done
+digest=$(echo "$digest" | sha256sum | cut -c1-16)
+for output in "${outputs[@]}"; do
+  if [[ $output == */ || -d $output || $output == reports* && $output != *.* ]]; then
+    mkdir -p "$output/tables"; echo "$digest" > "$output/index.html"
+    for table in $REKON_TABLES; do echo "$digest" > "$output/tables/$table"; done
+  else
+    mkdir -p "$(dirname "$output")"; echo "$digest" > "$output"
+  fi
+done
+"""
+
+
+class SnakemakeRunner:
+    """Runs Snakemake on the real Snakefile in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("Snakefile", "workflow", "config", "envs", "slurm"):
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, folder / name)
+            elif source.exists():
+                shutil.copy(source, folder / name)
+        (folder / "src").symlink_to(ROOT / "src")
+        binaries = folder / "bin"
+        binaries.mkdir()
+        (binaries / "rekon").write_text(STAND_IN)
+        (binaries / "rekon").chmod(0o755)
+        path = f"{binaries}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = {**os.environ, "PATH": path, "SNAKEMAKE_OUTPUT_CACHE": ""}
+
+    def __call__(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+        run = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+        if check and run.returncode:
+            raise AssertionError(f"{' '.join(command)}\n{run.stdout[-4000:]}\n{run.stderr[-4000:]}")
+        return run
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """Rule -> number of jobs of a dry run."""
+        return self.counts(self("-n", "--quiet", "none", *arguments))
+
+    def jobs(self, *arguments: str) -> set[str]:
+        """Output files of the jobs of a dry run."""
+        run = self("-n", "--quiet", "none", *arguments)
+        outputs = re.findall(r"^    output: (.*)$", run.stdout + run.stderr, re.MULTILINE)
+        return {name for line in outputs for name in line.split(", ")}
+
+    @staticmethod
+    def counts(run: subprocess.CompletedProcess[str]) -> dict[str, int]:
+        table = re.findall(r"^([a-z_]+) +(\d+)$", run.stdout + run.stderr, re.MULTILINE)
+        return {rule: int(count) for rule, count in table if rule != "total"}
+
+    def edit(self, name: str, change) -> None:  # noqa: ANN001
+        """Change a YAML file as data (comments go)."""
+        path = self.folder / name
+        value = yaml.safe_load(path.read_text())
+        change(value)
+        path.write_text(yaml.safe_dump(value, sort_keys=False))
+
+
+@pytest.fixture
+def snakemake(tmp_path: Path) -> SnakemakeRunner:
+    """An empty checkout."""
+    return SnakemakeRunner(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout whose demo has run to the end (with the stand-in); copied by `done`, never changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    SnakemakeRunner(folder)()
+    return folder
+
+
+@pytest.fixture
+def done(finished: Path, tmp_path: Path) -> SnakemakeRunner:
+    """A private copy of the finished checkout: times and Snakemake's own records included."""
+    folder = tmp_path / "checkout"
+    shutil.copytree(finished, folder, symlinks=True)
+    runner = SnakemakeRunner.__new__(SnakemakeRunner)
+    runner.folder = folder
+    path = f"{folder / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    runner.environment = {**os.environ, "PATH": path}
+    return runner

@@ -1,0 +1,67 @@
+"""Dry runs of every scale, and configurations that must be refused before any job starts."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+
+def refused(runner, *arguments: str) -> str:
+    run = runner("-n", *arguments, check=False)
+    assert run.returncode != 0
+    return run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("scale", ["demo", "open", "full"])
+def test_every_scale_resolves_and_dry_runs(snakemake, scale):
+    counts = snakemake.planned("--configfile", f"config/{scale}.yaml")
+    assert counts["train_unrolled"] == 5
+    assert counts["report"] == 1
+
+
+def test_full_is_the_paper(snakemake):
+    """UEPS: five rungs on one in-distribution set and ten zero-shot sets."""
+    counts = snakemake.planned("--configfile", "config/full.yaml", "ueps")
+    assert counts["evaluate"] == 6 * 11  # five rungs and zero-filled
+
+
+def test_unknown_key_is_refused(snakemake):
+    snakemake.edit("config/demo.yaml", lambda config: config.update(sclae=1))
+    message = refused(snakemake)
+    assert "config/demo.yaml" in message and "unknown key 'sclae'" in message
+
+
+def test_unknown_key_on_the_command_line_is_refused(snakemake):
+    message = refused(snakemake, "--config", "miror=there")
+    assert "unknown key 'miror'" in message
+
+
+def test_wrong_type_is_refused(snakemake):
+    snakemake.edit("config/demo.yaml", lambda config: config["datasets"]["sim-fastmri-knee"].update(test="three"))
+    message = refused(snakemake)
+    assert "config/demo.yaml" in message and "datasets.sim-fastmri-knee.test" in message
+
+
+def test_impossible_combination_is_refused(snakemake):
+    def change(config):
+        config["studies"]["ueps"]["runs"]["ueps"]["model"]["schedule"] = [24, 40, 80, 64, 96]
+
+    snakemake.edit("config/demo.yaml", change)
+    message = refused(snakemake)
+    assert "run ueps" in message and "'schedule' must not shrink" in message
+
+
+def test_unknown_run_and_unknown_set_are_refused(snakemake):
+    snakemake.edit("config/demo.yaml", lambda config: config["studies"]["ueps"]["runs"].update({"ue-vitt": {}}))
+    assert "unknown run 'ue-vitt'" in refused(snakemake)
+    snakemake.edit("config/demo.yaml", lambda config: config["studies"]["ueps"]["runs"].pop("ue-vitt"))
+    snakemake.edit("config/demo.yaml", lambda config: config["datasets"].update({"sim-nowhere": {"test": 1}}))
+    assert "unknown set 'sim-nowhere'" in refused(snakemake)
+
+
+def test_broken_yaml_names_file_and_line(snakemake):
+    path = snakemake.folder / "config/studies/ueps.yaml"
+    path.write_text("title: [unclosed\n" + path.read_text())
+    message = refused(snakemake)
+    assert "config/studies/ueps.yaml" in message and "not valid YAML near line" in message
