@@ -42,7 +42,7 @@ def write_volume(
     kspace: complex (slice, coil, H, W), or an iterable of (coil, H, W) together with `shape`, so that a volume need
     not fit into memory. header_xml: default, the whole matrix was acquired and is shown. reconstruction_rss: default,
     computed here, cropped to the header's reconSpace. attrs: `reference` False leaves the target out; `max` and `norm`
-    are computed (of the zero-filled image if there is no reference).
+    are computed (of the zero-filled image if there is no reference). A callable is asked for its value at the end.
     Raises UserError for odd or empty sizes and when the disk is full.
     """
     if isinstance(kspace, np.ndarray):
@@ -86,9 +86,11 @@ def write_volume(
             count += 1
         assert count == slices, f"{count} slices came, {slices} were announced"
         assert np.isfinite(largest), "k-space must be finite"
+        if largest == 0:
+            raise UserError(f"{path}: the k-space is zero throughout; leave this volume out.")
         values = {**given, "max": largest, "norm": energy**0.5, "reference": bool(given["reference"])}
         for name in sorted(values):
-            file.attrs[name] = values[name]
+            file.attrs[name] = values[name]() if callable(values[name]) else values[name]
 
 
 class Volume:

@@ -1,0 +1,70 @@
+"""Raw file -> canonical volume, one slice in memory at a time (for HDF5 input)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from rekon.config.datasets import Dataset
+from rekon.data.formats import RawVolume, read_raw
+from rekon.data.formats.raw import acquired_columns
+from rekon.data.volume import finite, write_volume
+from rekon.errors import UserError
+from rekon.files import sha256
+
+CONVERTER = "rekon 1"  # raise when the same raw file gives other bytes
+
+
+def convert(
+    raw_path: Path | str,
+    out_path: Path | str,
+    dataset_name: str,
+    dataset: Dataset,
+    volume: str,
+    contrast: str | None = None,
+    subject: str | None = None,
+) -> None:
+    """Write the canonical volume of `raw_path`; contrast and subject default to what the file says.
+
+    Raises UserError, and writes nothing, when the raw file is damaged, holds NaN or Inf, or is undersampled although
+    the catalogue says that it is a reference.
+    """
+    with ThreadPoolExecutor(1) as pool, read_raw(raw_path, dataset) as raw:
+        digest = pool.submit(sha256, raw_path)  # hashing releases the interpreter: it runs beside the transforms
+        attrs = {
+            "acquisition": contrast or raw.attrs.get("acquisition", "unknown"),
+            "patient_id": subject or raw.attrs.get("patient_id", volume),
+            "anatomy": dataset.anatomy,
+            "view": dataset.view,
+            "vendor": dataset.vendor,
+            "field_strength": dataset.field_strength,
+            "converter": CONVERTER,
+            "source_sha256": digest.result,
+            "reference": raw.reference,
+        }
+        kspace = _slices(raw_path, raw, dataset_name)
+        write_volume(out_path, kspace, shape=raw.shape, header_xml=raw.header.xml(), attrs=attrs)
+
+
+def _slices(path: Path | str, raw: RawVolume, dataset_name: str) -> Iterator[np.ndarray]:
+    for index in range(raw.shape[0]):
+        kspace = raw.slice(index)
+        if not finite(kspace):
+            raise UserError(
+                f"{path}: slice {index} of the k-space holds NaN or Inf; get the file again or leave it out."
+            )
+        if index == 0 and raw.reference and (gaps := _gaps(kspace)):
+            raise UserError(
+                f"{path}: {gaps} phase encodings between acquired ones are empty, so there is no reference; set "
+                f"'reference: false' for {dataset_name!r} in config/datasets.yaml."
+            )
+        yield kspace
+
+
+def _gaps(kspace: np.ndarray) -> int:
+    """Number of empty phase encodings inside the acquired range of k-space (coil, H, W): 0 when fully sampled."""
+    start, stop = acquired_columns(kspace)
+    return stop - start - int(np.count_nonzero(np.any(kspace[..., start:stop], axis=(0, 1))))
