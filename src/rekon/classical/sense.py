@@ -27,7 +27,7 @@ class Sense:
         self.model = model
 
     def __call__(self, kspace: torch.Tensor, mask: torch.Tensor, maps: torch.Tensor | None = None) -> torch.Tensor:
-        """kspace, maps: complex64 (coil, H, W); mask: bool (W,) or (H, W). Returns float32 (H, W); computed on the CPU."""
+        """Shapes as in `rekon.evaluation.reconstructor`; computed on the CPU, returned on the input's device."""
         import torch
 
         assert maps is not None and maps.shape == kspace.shape, "SENSE needs maps of the k-space's shape"

@@ -35,7 +35,7 @@ class Example(Protocol):
     kspace: torch.Tensor  # complex64 (coil, H, W), full (or, without a reference, as measured)
     target: torch.Tensor | None  # float32 (H, W)
     data_range: float  # maximum of the target's volume, in the target's unit
-    crop_box: tuple[int, int, int, int]  # top, bottom, left, right of the acquired matrix within (H, W)
+    crop_box: tuple[int, int, int, int]  # top, bottom, left, right: the acquired image, its black border left out
     mask: torch.Tensor | None  # bool (W,) or (H, W): the samples of a prospectively undersampled slice; else None
 
 
@@ -85,8 +85,8 @@ def evaluate(
     waited for, and a call that is not counted goes before the first slice of every shape, so that compilation and
     allocation do not count.
 
-    The same images are scored whatever the reconstructor: `settings.crop` "raw" cuts back to the acquired matrix and
-    drops border rows and columns in which the target is zero throughout; `settings.data_range` names full scale.
+    The same pixels are scored whatever the reconstructor: `settings.crop` "raw" takes each example's `crop_box`;
+    `settings.data_range` names full scale.
     Raises UserError for an empty data set or a mask that does not fit.
     """
     import torch
@@ -155,16 +155,7 @@ def crop_box(example: Example, crop: str) -> tuple[slice, slice]:
     if crop == "none":
         return slice(None), slice(None)
     top, bottom, left, right = example.crop_box
-    if example.target is None:
-        return slice(top, bottom), slice(left, right)
-    signal = example.target.cpu().numpy()[top:bottom, left:right] > 0
-    rows, columns = (np.flatnonzero(signal.any(axis)) for axis in (1, 0))
-    if not rows.size:
-        return slice(top, bottom), slice(left, right)
-    return (
-        slice(top + int(rows[0]), top + int(rows[-1]) + 1),
-        slice(left + int(columns[0]), left + int(columns[-1]) + 1),
-    )
+    return slice(top, bottom), slice(left, right)
 
 
 def _quality(
