@@ -67,4 +67,4 @@ def _slices(path: Path | str, raw: RawVolume, dataset_name: str) -> Iterator[np.
 def _gaps(kspace: np.ndarray) -> int:
     """Number of empty phase encodings inside the acquired range of k-space (coil, H, W): 0 when fully sampled."""
     start, stop = acquired_columns(kspace)
-    return stop - start - int(np.count_nonzero(np.any(kspace[..., start:stop], axis=(0, 1))))
+    return stop - start - int(np.count_nonzero(kspace[..., start:stop].any(axis=(0, 1))))

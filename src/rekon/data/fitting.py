@@ -1,8 +1,8 @@
 """A raw matrix onto the networks' matrix, and where the raw image then lies.
 
     crop        image space: centre-crop or mirror outwards (UEPS): pixels keep their size
-    downsample  first crop k-space until the field of view fits, with square pixels where the header knows them; then
-                as `crop`
+    downsample  first crop k-space until the whole field of view fits, with pixels as square as the raw matrix allows;
+                then as `crop`. A matrix that fits as it is stays as it is.
     k-space     what sets without a reference get, whatever `fit` says: crop or zero-pad k-space, each axis by itself.
                 The field of view stays whole and the acquired samples stay samples; pixels need not be square.
 
@@ -46,7 +46,7 @@ def plan(raw: Size, size: Size, fit: Fit, fov: tuple[float, float] | None = None
             return Plan(raw, size, size)
         case "downsample":
             height, width = fov or (float(raw[0]), float(raw[1]))
-            pixel = max(height / size[0], width / size[1], height / raw[0], width / raw[1])
+            pixel = max(height / size[0], width / size[1])
             sampled = (_even(height / pixel, min(raw[0], size[0])), _even(width / pixel, min(raw[1], size[1])))
             return Plan(raw, sampled, size)
 

@@ -18,16 +18,18 @@ def espirit_maps(
     kspace: complex (coil, H, W), of which only the central width x width samples are used (less where the matrix is
     smaller). Returns complex64 (coil, H, W) with sum over coils of |S|^2 = 1 inside the object and 0 where the
     largest eigenvalue is at most `crop`; the phase is relative to coil 0. `kernel` and `threshold` (relative singular
-    value) shape the calibration matrix; `iterations` of the power method.
+    value) shape the calibration matrix; `iterations` of the power method. One coil: 1 everywhere.
     """
-    import sigpy.mri
-
     assert kspace.ndim == 3 and len(kspace), f"expected (coil, H, W), got {kspace.shape}"
     width = min(width, *kspace.shape[-2:])
     kspace = np.ascontiguousarray(kspace, dtype=np.complex64)
     largest = np.abs(kspace).max()
     if largest == 0:  # an empty slice has no sensitivities
         return np.zeros_like(kspace)
+    if len(kspace) == 1:  # nothing to calibrate, and no eigenvalue that could tell object from background
+        return np.ones_like(kspace)
+    import sigpy.mri
+
     maps = sigpy.mri.app.EspiritCalib(
         kspace / largest,
         calib_width=width,

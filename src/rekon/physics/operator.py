@@ -15,11 +15,7 @@ class SenseOperator:
     """
 
     def __init__(self, maps: torch.Tensor, mask: torch.Tensor):
-        if (
-            mask.shape[-1] != maps.shape[-1]
-            or mask.ndim not in (1, 2)
-            or mask.shape[:-1] not in ((), maps.shape[-2:-1])
-        ):
+        if tuple(mask.shape) not in (tuple(maps.shape[-1:]), tuple(maps.shape[-2:])):
             raise ValueError(f"mask of shape {tuple(mask.shape)} does not fit maps of shape {tuple(maps.shape)}")
         self.maps = maps
         self.mask = mask.to(device=maps.device)
