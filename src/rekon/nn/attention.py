@@ -154,7 +154,8 @@ def default_kernel(device: str, grid: Grid) -> Kernel:
         grid 16 x 16, 8 heads of 64:     28 /    33   (26)       grid 32 x 32, 8 heads of 64:  199 /  64   (185)
         grid 20 x 20, 8 heads of 64:     65 /    57   (61)       grid 40 x 40, 8 heads of 64:  515 / 152   (456)
     so the mask wins up to 16 x 16, where 3 of 16 rows of scores are too few to pay for copying keys and values.
-    FlexAttention's compiled CPU forward took 1.8 to 18 times dense attention's. Other devices: not measured yet. gather does the least work and needs no compiler; the benchmark prints, for the
-    machine it runs on, which entry belongs here.
+    FlexAttention's compiled CPU forward took 1.8 to 18 times dense attention's.
+    Other devices: not measured yet. gather does the least work and needs no compiler; the benchmark says, for the
+    machine it runs on, which kernel belongs here.
     """
     return "masked" if device == "cpu" and grid[0] * grid[1] <= 256 else "gather"

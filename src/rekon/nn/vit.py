@@ -124,6 +124,7 @@ class ViT(nn.Module):
         token = query[0] * grid[1] + query[1]
         maps = []
         for block, how in zip(self.blocks, self.plans(grid, x_NTD.device), strict=True):
+            assert isinstance(block, Block)
             q, k, _ = block.attention.split(block.norm_attention(x_NTD), turn)
             maps.append(attention_scores(q, k, token, how))
             x_NTD = block(x_NTD, turn, how)
