@@ -67,7 +67,7 @@ class Sources:
 
     def published_name(self, dataset: str, known: dict[str, Any]) -> str | None:
         """The paper's name of a set of ours: its own, without "sim-", or that of the real set it stands for."""
-        entry = self.plan.catalogue[dataset] if dataset in self.plan.catalogue else None
+        entry = self.plan.catalogue.root.get(dataset)
         for name in (dataset, dataset.removeprefix("sim-"), entry.stands_for if entry else None):
             if name and name in known:
                 return name

@@ -82,6 +82,17 @@ def measured(sources: Sources, run: str, dataset: str, metric: str) -> tuple[Sum
     return None, reasons[0] if reasons else NOT_EVALUATED
 
 
+def tables_of(sources: Sources, study: str) -> list[str | None]:
+    """The published tables of a study; [None], our results alone, when none is in its config."""
+    return [*sources.studies[study].published] or [None]
+
+
+def cells(table: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """Rows of a table by (data set, metric, run)."""
+    records: Any = table.to_dict("records")
+    return {(str(row["dataset"]), str(row["metric"]), str(row["run"])): dict(row) for row in records}
+
+
 def run_table(sources: Sources) -> pd.DataFrame:
     """Where every run comes from: commit, dirty tree, code, data and mask hashes."""
     rows = []
@@ -97,8 +108,8 @@ def run_table(sources: Sources) -> pd.DataFrame:
 def build_tables(sources: Sources, out: Path) -> list[Path]:
     """Write every table as CSV below `out`; the names are those of `table_names`."""
     written = []
-    for study, config in sources.studies.items():
-        for table in config.published or {None: {}}:
+    for study in sources.studies:
+        for table in tables_of(sources, study):
             written.append(_write(published_table(sources, study, table), out / table_name(study, table)))
     written.append(_write(run_table(sources), out / "runs.csv"))
     return written

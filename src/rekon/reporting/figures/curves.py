@@ -54,7 +54,7 @@ def draw(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, loss:
 
 
 def series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of a metric, where it was logged; a repeated step (after a resume) counts once, the last time."""
+    """Steps and values of a metric, where it was logged."""
     found = {int(row["step"]): float(row[key]) for row in rows if isinstance(row.get(key), int | float)}
     steps = sorted(found)
     return np.array(steps), np.array([found[step] for step in steps])

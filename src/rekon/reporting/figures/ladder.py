@@ -11,17 +11,20 @@ import pandas as pd
 from rekon.evaluation.statistics import average, paired
 from rekon.reporting.figures.style import BLUE, GREY, INK, PAPER, Drawn, look, write_svg
 from rekon.reporting.sources import AVERAGE, CLASSICAL, Sources
+from rekon.reporting.tables import cells
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+Rows = dict[str, dict[str, Any]]  # run -> row of the table
 
 
 def draw(sources: Sources, study: str, table: pd.DataFrame, path: Path) -> Drawn:
     """Write the chart. `table`: `rekon.reporting.tables.published_table` of the study."""
     from matplotlib import pyplot
 
-    psnr = table[(table["metric"] == "psnr") & (table["distribution"] != "only in the paper")]
-    sets = [name for name in psnr["dataset"].unique() if psnr.loc[psnr["dataset"] == name, "mean"].notna().any()]
+    rows = {(name, run): row for (name, metric, run), row in cells(table).items() if metric == "psnr"}
+    sets = list(dict.fromkeys(name for (name, _), row in rows.items() if not math.isnan(row["mean"])))
     rungs = [run for run in sources.runs(study) if not run.startswith(f"{CLASSICAL}/")]
     titles = [sources.title(run) for run in rungs]
     columns = max(len(sets), 1)
@@ -31,9 +34,9 @@ def draw(sources: Sources, study: str, table: pd.DataFrame, path: Path) -> Drawn
             gridspec_kw={"wspace": 0.32, "hspace": 0.12},
         )  # fmt: skip
         for column, name in zip(axes.T, sets, strict=False):
-            part = psnr[psnr["dataset"] == name].set_index("run")
+            part = {run: row for (dataset, run), row in rows.items() if dataset == name}
             _absolute(column[0], part, rungs)
-            _gains(column[1], sources, study, name, part, rungs)
+            _gains(column[1], sources, name, part, rungs)
             column[0].set_title(_heading(name), fontsize=9.5)
             column[1].set_xticks(
                 range(len(rungs)), titles, rotation=55, ha="right", rotation_mode="anchor", fontsize=8.5
@@ -46,10 +49,10 @@ def draw(sources: Sources, study: str, table: pd.DataFrame, path: Path) -> Drawn
         path.name,
         "ladder",
         "The ladder, rung by rung",
-        "Top: mean PSNR per rung with its 95 % bootstrap interval over subjects; dashed zero-filled, dotted ESPIRiT-SENSE. "
+        "Top: mean PSNR per rung with its 95 % bootstrap interval over subjects; dashed: zero-filled; dotted: SENSE. "
         "Bottom: paired gain over the first rung on the same slices, with its interval; diamonds are the paper's gains "
         "on its own data and at its own size. Vertical scales differ between sets.",
-        _alt(psnr, rungs, sets),
+        _alt(rows, rungs, sets),
     )
 
 
@@ -63,22 +66,19 @@ def gain(sources: Sources, run: str, base: str, dataset: str) -> tuple[float, fl
     return summary.mean, summary.low, summary.high
 
 
-def _absolute(axis: Axes, part: pd.DataFrame, rungs: list[str]) -> None:
+def _absolute(axis: Axes, part: Rows, rungs: list[str]) -> None:
     for run, style in ((f"{CLASSICAL}/zero-filled", "--"), (f"{CLASSICAL}/sense", ":")):
-        if run in part.index and not math.isnan(part.loc[run, "mean"]):
-            axis.axhline(part.loc[run, "mean"], color=GREY, linestyle=style, linewidth=1.4, zorder=1)
+        if run in part and not math.isnan(part[run]["mean"]):
+            axis.axhline(part[run]["mean"], color=GREY, linestyle=style, linewidth=1.4, zorder=1)
     for position, run in enumerate(rungs):
-        if run in part.index:
-            row = part.loc[run]
-            _interval(axis, position, row["mean"], row["low"], row["high"])
+        _interval(axis, position, part[run]["mean"], part[run]["low"], part[run]["high"])
     axis.margins(x=0.12, y=0.12)
 
 
-def _gains(axis: Axes, sources: Sources, study: str, name: str, part: pd.DataFrame, rungs: list[str]) -> None:
+def _gains(axis: Axes, sources: Sources, name: str, part: Rows, rungs: list[str]) -> None:
     axis.axhline(0, color=INK, linewidth=0.9, zorder=1)
-    base = part["paper"].get(rungs[0], math.nan) if rungs else math.nan
     for position, run in enumerate(rungs):
-        theirs = part["paper"].get(run, math.nan) - base
+        theirs = part[run]["paper"] - part[rungs[0]]["paper"]
         if not math.isnan(theirs):
             axis.plot(position + 0.16, theirs, "D", color=PAPER, markeredgecolor="white", markersize=6.5, zorder=3)
         if position:
@@ -112,10 +112,9 @@ def _heading(name: str) -> str:
     return "average, zero-shot" if name == AVERAGE else name
 
 
-def _alt(psnr: pd.DataFrame, rungs: list[str], sets: list[str]) -> str:
-    values = psnr.set_index(["dataset", "run"])["mean"]
+def _alt(rows: dict[tuple[str, str], dict[str, Any]], rungs: list[str], sets: list[str]) -> str:
     parts = []
     for name in sets:
-        numbers = ", ".join(f"{run.split('/')[1]} {values.get((name, run), math.nan):.2f}" for run in rungs)
+        numbers = ", ".join(f"{run.split('/')[1]} {rows[name, run]['mean']:.2f}" for run in rungs)
         parts.append(f"{name}: {numbers}")
     return "PSNR in dB per rung. " + "; ".join(parts)

@@ -89,10 +89,9 @@ def draw(strip_: Strip, path: Path) -> Drawn:
             column[0].imshow(tile.image, cmap="gray", vmin=0, vmax=255)
             column[0].set_title(tile.title, fontsize=9)
             if tile.score:
-                column[0].text(
-                    0.03, 0.97, "\n".join(tile.lines), color="white", fontsize=7.5, va="top", transform=column[0].transAxes,
-                    bbox={"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "pad": 1.5},
-                )  # fmt: skip
+                box = {"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "pad": 1.5}
+                options = {"color": "white", "fontsize": 7.5, "va": "top", "transform": column[0].transAxes}
+                column[0].text(0.03, 0.97, "\n".join(tile.lines), bbox=box, **options)
             if tile.error is not None:
                 column[1].imshow(tile.error)
         if strip_.scored:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def look() -> Iterator[None]:
     """Matplotlib settings of the report, without touching anybody else's."""
     import matplotlib
 
-    settings = {
+    settings: dict[Any, Any] = {
         "backend": "agg",
         "font.family": "sans-serif",
         "font.sans-serif": ["DejaVu Sans"],
