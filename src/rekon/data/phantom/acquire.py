@@ -1,0 +1,239 @@
+"""k-space of a subject, slice by slice: what a scanner would have measured, and what only a simulation knows.
+
+The object is drawn on a grid GRID times finer than the image that will be reconstructed (and not a whole number of
+times, with sub-slices through the thickness), multiplied by coil sensitivities there, and carried to k-space by a
+discrete Fourier sum. So the reconstruction's own model, a product on the coarse grid, holds only approximately, as in
+a scanner: no inverse crime.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from rekon.config.datasets import Simulation
+from rekon.data.phantom import coils as receive
+from rekon.data.phantom.signal import refocused, signal
+from rekon.data.phantom.tissue import FAT, relaxation
+from rekon.data.phantom.warp import Floats
+
+Complex = NDArray[np.complex64]
+View = Literal["axial", "sagittal", "coronal"]
+
+GRID = 2.25  # object samples per image sample
+BEYOND = {"axial": 1.12, "sagittal": 1.4, "coronal": 1.4}  # of the readout's field of view that is drawn; below the head and beside the knee the body goes on
+SUBSLICES = 3
+COIL_GRID = 28  # samples per axis at which sensitivities are computed; they are smooth, cubic splines do the rest
+GYROMAGNETIC = 42.577  # MHz/T
+FAT_SHIFT = 3.4  # ppm
+BANDWIDTH = 320.0  # Hz per image sample along the readout at 3 T and 128 samples; scanners widen it with the field
+SCALE = 4e-4  # of the brightest tissue, arbitrary units; of the order of fastMRI's
+
+# rows (readout, H) and columns (phase encoding, W) of an image, and the normal, in right-anterior-superior axes.
+# Radiological convention: the patient's right is on the left, anterior at the top or left, superior at the top.
+AXES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]] = {
+    "axial": ((0, -1, 0), (-1, 0, 0), (0, 0, 1)),
+    "sagittal": ((0, 0, -1), (0, -1, 0), (1, 0, 0)),
+    "coronal": ((0, 0, -1), (-1, 0, 0), (0, 1, 0)),
+}
+
+
+class Anatomy(Protocol):
+    """A subject to be scanned; positions are scanner mm, right-anterior-superior."""
+
+    def fractions(self, points: Floats, through: Floats) -> Floats:
+        """Tissue fractions (tissue, n) of points (n, 3), averaged over the offsets `through` (k, 3)."""
+
+    def off_resonance(self, points: Floats) -> Floats:
+        """B0 deviation (n) in ppm."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One volume, measured and true. H0: oversampled readout; h, w: the fine grid, which reaches beyond the image."""
+
+    kspace: Complex  # (slice, coil, H0, W), with noise; phase encodes that were not acquired are 0
+    clean: Complex  # (slice, coil, H0, W), without noise, all phase encodes
+    image: Complex  # (slice, H, W), the object as one perfect coil would image it with all phase encodes
+    maps: Complex  # (slice, coil, H, W), sensitivities at the image's samples
+    object: Complex  # (slice, h, w), what was scanned
+    tissues: Floats  # (tissue, slice, h, w), fractions in the order of tissue.NAMES
+    noise: float  # standard deviation of the complex noise in k-space and, orthonormal FFT, in each coil image
+    positions: Floats  # (slice, h, w, 3), mm
+
+
+def scan(
+    anatomy: Anatomy,
+    simulation: Simulation,
+    contrast: str,
+    coils: int,
+    view: View,
+    centre: tuple[float, float, float],
+    rng: np.random.Generator,
+) -> Scan:
+    """Acquire one volume.
+
+    contrast: key of `simulation.sequences`; coils: how many; centre: mm, of the volume; rng: the acquisition's
+    stream (receive array, phase, tissue properties, noise).
+    """
+    sequence = simulation.sequences[contrast]
+    tissue = relaxation(simulation.field, sequence.contrast_agent, rng)
+    strength = signal(sequence, tissue).astype(np.float32)
+    (H, W), (rows, columns, normal) = simulation.matrix, AXES[view]
+    x_H, x_W = fine_positions(simulation, view)
+    H0 = H * simulation.oversampling
+    to_H = dft(H0, x_H, simulation.fov[0] * simulation.oversampling)
+    to_W = dft(W, x_W, simulation.fov[1])
+    # an integral over the object becomes a sum over its samples; orthonormal FFT of the image
+    cell = (x_H[1] - x_H[0]) * (x_W[1] - x_W[0]) / (simulation.fov[0] / H * simulation.fov[1] / W)
+    to_H *= np.float32(cell / np.sqrt(H0 * W))
+    u = [np.asarray(axis, np.float32) for axis in (rows, columns, normal)]
+    plane = x_H[:, None, None] * u[0] + x_W[None, :, None] * u[1]
+    half = (SUBSLICES - 1) / 2
+    depth = (np.arange(SUBSLICES) - half) / SUBSLICES * simulation.thickness
+    through = (depth[:, None] * u[2]).astype(np.float32)
+    phase = smooth_phase(rng, np.linalg.norm(plane, axis=-1).max())
+    taper = excitation(x_H, simulation.fov[0])[:, None]
+
+    # sensitivities on a coarse grid that spans the drawn region; splines carry them to the object and to the image
+    c_H, c_W = (np.linspace(x[0], x[-1], COIL_GRID) for x in (x_H, x_W))
+    i_H, i_W = image_positions(H, simulation.fov[0]), image_positions(W, simulation.fov[1])
+    fine = spline_matrix(c_H, x_H), spline_matrix(c_W, x_W)
+    coarse = spline_matrix(c_H, i_H), spline_matrix(c_W, i_W)
+    offsets = (np.arange(simulation.slices) - (simulation.slices - 1) / 2) * simulation.slice_gap
+    place = np.asarray(centre, float) + offsets[:, None] * u[2]
+    corners = c_H[:, None, None] * u[0] + c_W[None, :, None] * u[1]
+    sites = place[:, None, None, :] + corners
+    coarse_maps = receive.sensitivities(sites, coils, simulation.coil_distance, rng)
+
+    hz_per_ppm = GYROMAGNETIC * simulation.field
+    shift = round(FAT_SHIFT * hz_per_ppm / (BANDWIDTH * simulation.field / 3) * GRID)  # fine samples, chemical shift
+    shape = (simulation.slices, len(x_H), len(x_W))
+    objects = np.empty(shape, np.complex64)
+    tissues = np.empty((len(FAT), *shape), np.float32)
+    positions = (place[:, None, None, :] + plane).astype(np.float32)
+    clean = np.empty((simulation.slices, coils, H0, W), np.complex64)
+    image = np.empty((simulation.slices, H, W), np.complex64)
+    maps = np.empty((simulation.slices, coils, H, W), np.complex64)
+    for s in range(simulation.slices):
+        points = positions[s].reshape(-1, 3)
+        fractions = anatomy.fractions(points, through)
+        tissues[:, s] = fractions.reshape(-1, *shape[1:])
+        water = (strength * ~FAT) @ fractions
+        fat = (strength * FAT) @ fractions
+        magnitude = water.reshape(shape[1:])
+        magnitude[shift:] += fat.reshape(shape[1:])[: len(x_H) - shift]
+        angle = phase(points)
+        if not refocused(sequence):
+            turns = hz_per_ppm * sequence.te / 1000  # per ppm
+            b0 = anatomy.off_resonance(points)
+            # through the slice the phase spreads; in the plane the grid is fine enough to show it by itself
+            spread = anatomy.off_resonance(points + through[-1]) - anatomy.off_resonance(points + through[0])
+            magnitude *= np.sinc(turns * spread * SUBSLICES / (SUBSLICES - 1)).reshape(shape[1:])
+            angle = angle + np.float32(2 * np.pi * turns) * b0
+        objects[s] = magnitude * taper * np.exp(1j * angle).reshape(shape[1:])
+        in_place = receive_maps(coarse_maps[:, s], *fine)
+        clean[s] = to_H @ ((in_place * objects[s]) @ to_W.T)
+        image[s] = centred_image(to_H @ (objects[s] @ to_W.T), H)
+        maps[s] = receive_maps(coarse_maps[:, s], *coarse)
+    gain = SCALE * np.exp(rng.normal(0, 0.12)) / np.percentile(np.abs(image) * rss(maps), 99.5)
+    for array in (clean, image, objects):
+        array *= np.float32(gain)
+    sigma = brightest(image, maps) / simulation.snr
+    kspace = clean + noise(rng, clean.shape, sigma)
+    first = W // 2 - simulation.phase_lines // 2
+    kspace[..., :first] = 0
+    kspace[..., first + simulation.phase_lines :] = 0
+    return Scan(kspace, clean, image, maps, objects, tissues, sigma, positions)
+
+
+def image_positions(n: int, fov: float) -> NDArray[np.float64]:
+    """Positions (n) in mm of image samples; sample n // 2 is at 0."""
+    return (np.arange(n) - n // 2) * fov / n
+
+
+def fine_positions(simulation: Simulation, view: View) -> tuple[Floats, Floats]:
+    """Positions in mm of the object's samples along readout and phase encoding."""
+    beyond = min(BEYOND[view], simulation.oversampling)
+    out = []
+    for n, fov, more in zip(simulation.matrix, simulation.fov, (beyond, 1.0), strict=True):
+        count = round(GRID * n * more)
+        out.append(((np.arange(count) - (count - 1) / 2) * fov / (n * GRID)).astype(np.float32))
+    return out[0], out[1]
+
+
+def dft(n: int, positions: Floats, fov: float) -> Complex:
+    """Matrix (n, positions) of the Fourier sum to n centred k-space samples of spacing 1 / fov."""
+    k = (np.arange(n) - n // 2) / fov
+    return np.exp(-2j * np.pi * np.outer(k, positions)).astype(np.complex64)
+
+
+def centred_image(kspace: Complex, height: int) -> Complex:
+    """Image (..., height, W) of k-space (..., H0, W): inverse orthonormal centred FFT, readout oversampling removed."""
+    from scipy import fft
+
+    axes = (-2, -1)
+    out = fft.fftshift(fft.ifft2(fft.ifftshift(kspace, axes), norm="ortho"), axes)
+    start = kspace.shape[-2] // 2 - height // 2
+    return out[..., start : start + height, :]
+
+
+def rss(images: Complex, axis: int = -3) -> Floats:
+    """Root of the sum of squares over coils, float32."""
+    return np.sqrt(np.sum(images.real**2 + images.imag**2, axis=axis))
+
+
+def brightest(image: Complex, maps: Complex) -> float:
+    """Signal of the brightest tissue in the root-sum-of-squares image: a high percentile, which skips specks."""
+    return float(np.percentile(np.abs(image) * rss(maps), 99.0))
+
+
+def spline_matrix(source: NDArray, target: NDArray) -> Floats:
+    """(target, source) matrix of cubic spline interpolation from samples at `source`, evenly spaced, to `target`."""
+    index = (np.asarray(target) - source[0]) / (source[1] - source[0])
+    unit = ndimage.spline_filter1d(np.eye(len(source)), order=3, axis=1, mode="mirror")
+    columns = [ndimage.map_coordinates(row, index[None], order=3, prefilter=False, mode="mirror") for row in unit]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def receive_maps(coarse: Complex, along_H: Floats, along_W: Floats) -> Complex:
+    """Sensitivities (coil, h, w) from those on the coil grid."""
+    return along_H @ (coarse @ along_W.T)
+
+
+def excitation(x: Floats, fov: float) -> Floats:
+    """Signal along the readout: full inside the field of view, gone where the transmit coil ends."""
+    return (1 / (1 + np.exp((np.abs(x) / fov - 0.62) / 0.025))).astype(np.float32)
+
+
+class smooth_phase:  # noqa: N801 - used like a function
+    """Random object phase in radians: a constant, a gradient, and curvature of about a radian across the object."""
+
+    def __init__(self, rng: np.random.Generator, radius: float) -> None:
+        self.radius = np.float32(radius)
+        self.constant = np.float32(rng.uniform(-np.pi, np.pi))
+        self.linear = rng.normal(0, 0.6, 3).astype(np.float32)
+        self.square = rng.normal(0, 0.5, (3, 3)).astype(np.float32)
+
+    def __call__(self, points: Floats) -> Floats:
+        """Phase (n) at points (n, 3)."""
+        p = points / self.radius
+        return self.constant + p @ self.linear + np.sum((p @ self.square) * p, axis=-1)
+
+
+def noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> Complex:
+    """Complex Gaussian noise (slice, coil, H, W), correlated between coils; standard deviation `sigma` in every coil.
+
+    The standard deviation of the complex number: sigma² = E|n|².
+    """
+    factor = receive.noise_factor(shape[1]).astype(np.complex64)
+    out = np.empty(shape, np.complex64)
+    for s in range(shape[0]):
+        pair = rng.standard_normal((2, shape[1], shape[2] * shape[3]), dtype=np.float32)
+        white = (pair[0] + 1j * pair[1]) * np.float32(sigma / np.sqrt(2))
+        out[s] = (factor @ white).reshape(shape[1:])
+    return out

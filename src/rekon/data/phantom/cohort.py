@@ -1,0 +1,99 @@
+"""The simulated cohort: which volumes a set has, and any of them on its own, as a pure function of its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from rekon.config.datasets import Dataset, Simulation, Split
+from rekon.data.phantom.acquire import Anatomy, Scan, View, centred_image, rss, scan
+from rekon.data.phantom.rawfile import header, write_raw
+from rekon.errors import UserError
+from rekon.randomness import generator
+
+FIRST_SUBJECT: dict[Split, int] = {"train": 0, "validation": 10_000, "test": 20_000}
+HEAD_CENTRE = {"axial": (0.0, -17.0, 14.0), "sagittal": (0.0, -12.0, -8.0), "coronal": (0.0, -15.0, 5.0)}  # template mm
+
+
+@dataclass(frozen=True)
+class VolumeId:
+    """A volume's name, subject and contrast."""
+
+    name: str
+    subject: str
+    contrast: str
+
+
+def subject_number(split: Split, index: int) -> int:
+    """Number of the index-th subject of a split; splits never share one."""
+    if not 0 <= index < 10_000:
+        raise UserError(f"split {split!r}: a simulated split has at most 10000 volumes; ask for fewer.")
+    return FIRST_SUBJECT[split] + index
+
+
+def volumes(dataset_name: str, simulation: Simulation, split: Split, count: int) -> list[VolumeId]:
+    """First `count` volumes of a split, one per subject; the contrasts take turns."""
+    contrasts = list(simulation.sequences)
+    out = []
+    for index in range(count):
+        number, contrast = subject_number(split, index), contrasts[index % len(contrasts)]
+        name = f"{dataset_name.replace('-', '_')}_{contrast}_{number:05d}"
+        out.append(VolumeId(name, f"{dataset_name}-{number:05d}", contrast))
+    return out
+
+
+def default_view(simulation: Simulation, dataset: Dataset | None) -> View:
+    """The set's view; without its catalogue entry, axial heads and coronal knees."""
+    if dataset is not None and dataset.view != "mixed":
+        return cast(View, dataset.view)
+    return "coronal" if simulation.phantom == "knee" else "axial"
+
+
+def subject(dataset_name: str, simulation: Simulation, number: int, view: View) -> Anatomy:
+    """Anatomy of a subject; another set's subject of the same number is another person."""
+    rng = generator(simulation.seed, f"phantom/{dataset_name}/anatomy", index=number)
+    if simulation.phantom == "knee":
+        from rekon.data.phantom.knee import Knee
+
+        return Knee(rng)
+    from rekon.data.phantom.anatomy import Head
+
+    return Head(rng, face=view != "axial")
+
+
+def simulated_scan(
+    dataset_name: str, simulation: Simulation, split: Split, index: int, dataset: Dataset | None = None
+) -> Scan:
+    """The index-th volume of a split with everything that is true about it: object, tissues, maps, noise-free k-space."""
+    number = subject_number(split, index)
+    view = default_view(simulation, dataset)
+    contrast = list(simulation.sequences)[index % len(simulation.sequences)]
+    anatomy = subject(dataset_name, simulation, number, view)
+    rng = generator(simulation.seed, f"phantom/{dataset_name}/acquisition", index=number)
+    centre = np.array(HEAD_CENTRE[view] if simulation.phantom == "brain" else (0.0, 0.0, 0.0))
+    centre = centre + rng.normal(0, 2.0, 3)
+    coils = simulation.coils[index % len(simulation.coils)]
+    return scan(anatomy, simulation, contrast, coils, view, (centre[0], centre[1], centre[2]), rng)
+
+
+def simulate(
+    dataset_name: str,
+    simulation: Simulation,
+    split: Split,
+    index: int,
+    out_path: Path | str,
+    dataset: Dataset | None = None,
+) -> None:
+    """Write the index-th volume of a split as a raw fastMRI file; the same arguments give the same bytes.
+
+    dataset: the set's catalogue entry, which knows view and vendor. Raises UserError when the disk is full.
+    """
+    made = simulated_scan(dataset_name, simulation, split, index, dataset)
+    volume = volumes(dataset_name, simulation, split, index + 1)[-1]
+    coils = made.kspace.shape[1]
+    images = np.stack([rss(centred_image(k, simulation.matrix[0])) for k in made.kspace])
+    xml = header(simulation, volume.contrast, coils, dataset.vendor if dataset else "simulated")
+    write_raw(out_path, made.kspace, images, xml, volume.contrast, volume.subject)
