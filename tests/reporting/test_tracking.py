@@ -237,6 +237,12 @@ def test_damaged_files_are_named_before_anything_is_written(project, name, text,
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)
 
 
+def test_a_damaged_panel_is_named(project):
+    Path("results/demo/ueps/ue-vit/sim-set.npz").write_bytes(b"not a panel")
+    with pytest.raises(UserError, match=r"ue-vit/sim-set\.npz: not a panel"):
+        ingest(RUNS, RESULTS, None, "receipt.json")
+
+
 def test_records_need_no_particular_keys(project):
     folder = write_run(project, "bare")
     write_json(folder / "run.json", {})

@@ -14,6 +14,7 @@ import re
 import sqlite3
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -203,13 +204,13 @@ def _picture(panel: Path, out: Path) -> Path:
     import numpy as np
     from matplotlib.image import imsave
 
-    from rekon.evaluation.panel import read_panel
-
-    shown = read_panel(panel)
-    images = [image for image in (shown.target, shown.reconstruction, shown.zero_filled) if image is not None]
-    images = [image for image in images if image.shape == images[0].shape]
-    top = float(images[0].max()) or 1.0
-    imsave(out, np.hstack(images), cmap="gray", vmin=0.0, vmax=top)
+    try:
+        with np.load(panel, allow_pickle=False) as stored:
+            images = [stored[name] for name in ("target", "reconstruction", "zero_filled") if name in stored.files]
+        images = [image for image in images if image.shape == images[0].shape]
+        imsave(out, np.hstack(images), cmap="gray", vmin=0.0, vmax=float(images[0].max()) or 1.0)
+    except (ValueError, OSError, EOFError, IndexError, zipfile.BadZipFile):
+        raise UserError(f"{panel}: not a panel of pictures; delete it and run the evaluation again.") from None
     return out
 
 
