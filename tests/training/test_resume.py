@@ -78,7 +78,14 @@ def die_at(folder, place, count):
 
 @pytest.mark.parametrize(
     ("place", "count"),
-    [("save_state", 1), ("save_state", 2), ("clip_grad_norm_", 31), ("save_weights", 1), ("sha256", 1), ("write_json", 1)],
+    [
+        ("save_state", 1),
+        ("save_state", 2),
+        ("clip_grad_norm_", 31),
+        ("save_weights", 1),
+        ("sha256", 1),
+        ("write_json", 1),
+    ],
 )
 def test_killed_between_two_actions(whole, tmp_path, place, count):
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""A toy Objective, and a process that trains it: `python toy.py FOLDER [key=value ...]`, as the tests start and kill it."""
+"""A toy Objective, and a program that trains it, for tests to start and kill: `python toy.py FOLDER [key=value ...]`."""
 
 from __future__ import annotations
 
@@ -32,8 +32,15 @@ class Toy(Objective):
     selection = "val_mae"
     published = ("student",)
 
-    def __init__(self, settings: TrainingSettings, device: torch.device, slow: float = 0.0, nan_at: int | None = None):
-        student = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.1), nn.Tanh(), nn.Linear(16, 1))
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        device: torch.device,
+        slow: float = 0.0,
+        nan_at: int | None = None,
+        dropout=0.1,
+    ):
+        student = nn.Sequential(nn.Linear(6, 16), nn.Dropout(dropout), nn.Tanh(), nn.Linear(16, 1))
         self.networks = nn.ModuleDict({"student": student, "scale": nn.Linear(1, 1)}).to(device)
         self.optimisers = {name: optimiser(net.parameters(), settings) for name, net in self.networks.items()}
         self.device, self.slow, self.nan_at, self.count = device, slow, nan_at, torch.zeros(1)
@@ -70,11 +77,13 @@ def outputs(folder: Path) -> TrainOutputs:
     return TrainOutputs(folder / "toy.safetensors", folder / "metrics.jsonl", folder / "run.json")
 
 
-def run(folder: Path, *, slow=0.0, nan_at=None, minutes=None, save=60.0, workers=0, inputs=None, **training) -> Toy:
+def run(
+    folder: Path, *, slow=0.0, nan_at=None, dropout=0.1, minutes=None, save=60.0, workers=0, inputs=None, **training
+) -> Toy:
     made = []
 
     def build(device):
-        made.append(Toy(settings.training, device, slow, nan_at))
+        made.append(Toy(settings.training, device, slow, nan_at, dropout))
         return made[0]
 
     settings = recipe(**training)
