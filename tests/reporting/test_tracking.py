@@ -13,6 +13,7 @@ from rekon.errors import UserError
 from rekon.evaluation.panel import Panel, write_panel
 from rekon.files import write_json, write_text, write_yaml
 from rekon.reporting import tracking
+from rekon.reporting.follow import follow
 from rekon.reporting.records import evaluation, flat, training
 from rekon.reporting.tracking import ingest, public, ui_command
 
@@ -192,6 +193,31 @@ def test_the_variable_names_the_database_and_long_histories_fit(project, monkeyp
     assert not Path("mlflow.db").exists()
     receipt = Path("receipt.json").read_text()
     assert json.loads(receipt)["tracking"] == "sqlite:///elsewhere.db" and str(project) not in receipt
+
+
+def test_live_runs_grow_and_give_way_to_the_finished_one(project, monkeypatch, capsys):
+    history = Path("work/demo/ueps/ue-vit/metrics.jsonl")
+    Path("runs/demo/ueps/ue-vit").rename("finished")
+    write_text(history, '{"step": 1, "loss": 3.0}\n{"step": 2, "loss": 2.0}\n{"step": 3, "lo')
+    follow(rounds=1)
+    assert capsys.readouterr().out == "demo/ueps/ue-vit: step 2\n"
+
+    def grow(_):
+        write_text(history, "".join(f'{{"step": {step}, "loss": {4 - step}.0}}\n' for step in (1, 2, 3)))
+
+    monkeypatch.setattr("rekon.reporting.follow.time.sleep", grow)
+    follow(rounds=2)  # a second follower takes over from the first
+    client, _, runs = tracked()
+    live = runs["runs/demo/ueps/ue-vit"]
+    assert len(runs) == 1 and live.info.status == "RUNNING"
+    assert [m.value for m in client.get_metric_history(live.info.run_id, "loss")] == [3, 2, 1]
+
+    Path("finished").rename("runs/demo/ueps/ue-vit")
+    Path("runs/demo/ueps/ue-vit/run.json").touch()
+    follow(rounds=1)
+    assert ingest(RUNS, [], None, "receipt.json") == {"runs/demo/ueps/ue-vit": "replaced"}
+    runs = tracked()[2]
+    assert runs["runs/demo/ueps/ue-vit"].info.status == "FINISHED" and len(runs) == 1
 
 
 def test_sets_without_a_reference_say_why_they_have_no_metric(project):

@@ -57,13 +57,8 @@ def training(folder: Path | str) -> Record:
     recipe, provenance = _recipe(folder / "recipe.yaml"), _mapping(folder / "run.json")
     history = lines(folder / "metrics.jsonl")
     seconds = _number(provenance.get("seconds")) or 0.0
-    length = max((row["step"] for row in history), default=0) or 1
-    points = []
-    for row in history:
-        # lines without a time are spread evenly
-        after = _number(row.get("seconds")) or seconds * row["step"] / length
-        points += [Point(name, value, row["step"], after) for name, value in _numbers(row).items() if name != "step"]
-    points = list({(point.name, point.step): point for point in points}.values())  # the last of a step counts
+    length = _length(history)
+    points = points_of(history, seconds)
     for name in sorted({point.name for point in points if point.name.startswith("val_")}):
         best = min((point for point in points if point.name == name and math.isfinite(point.value)), default=None,
                    key=lambda point: point.value)  # fmt: skip
@@ -157,6 +152,20 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def points_of(history: list[dict[str, Any]], seconds: float) -> list[Point]:
+    """All numbers of a history. A line without a time of its own gets its share of the run's `seconds`."""
+    length = _length(history)
+    points = {}
+    for row in history:
+        after = _number(row.get("seconds"))
+        if after is None:
+            after = seconds * row["step"] / length
+        for name, value in _numbers(row).items():
+            if name != "step":
+                points[name, row["step"]] = Point(name, value, row["step"], after)  # the last of a step counts
+    return list(points.values())
+
+
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested mappings as dotted keys and text, lists as one value: `{"model": {"vit": None}}` -> `model.vit: none`."""
     leaves: dict[str, str] = {}
@@ -221,6 +230,10 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {str(name): number for name, value in values.items() if (number := _number(value)) is not None}
+
+
+def _length(history: list[dict[str, Any]]) -> int:
+    return max((row["step"] for row in history), default=0) or 1
 
 
 def _number(value: Any) -> float | None:

@@ -37,6 +37,7 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
@@ -57,15 +58,15 @@ def ingest(
     bytes. Returns path -> "new", "replaced" or "unchanged". Raises UserError for damaged files (before anything is
     written) and for a server or database that does not answer.
     """
-    uri = _uri(tracking_uri)
+    uri = resolve(tracking_uri)
     records = [training(folder) for folder in sorted({Path(run) for run in runs})]
     records += [evaluation(scores, aggregation) for scores in sorted({Path(result) for result in results})]
-    with _held(uri), _tracker(uri) as client:
+    with held(uri), tracker(uri) as client:
         done: dict[str, str] = {}
         ids: dict[str, str] = {}  # path of a run -> its id in MLflow
         for name in sorted({record.experiment for record in records}):
-            experiment = _experiment(client, name, uri)
-            known = _known(client, experiment)
+            experiment = experiment_id(client, name, uri)
+            known = known_runs(client, experiment)
             ids |= {path: found[0].info.run_id for path, found in known.items()}  # parents that were brought earlier
             for record in (record for record in records if record.experiment == name):  # training comes first
                 ids[record.path], done[record.path] = _put(client, experiment, record, known.get(record.path, []), ids)
@@ -81,7 +82,7 @@ def ui_command(tracking_uri: str | None = None, port: int = 5000) -> tuple[list[
     The address of the database goes by the environment, because other users see command lines. For a server that runs
     elsewhere the command is empty: there is only the link. Raises UserError when nothing is tracked yet.
     """
-    uri = _uri(tracking_uri)
+    uri = resolve(tracking_uri)
     if uri.startswith("http"):
         print(f"The runs are at {public(uri).rstrip('/')}/#/experiments")
         return [], {}
@@ -110,7 +111,8 @@ def public(uri: str) -> str:
     return f"{scheme}{mark}{re.split('[?#]', rest.rpartition('@')[2])[0]}"
 
 
-def _uri(given: str | None) -> str:
+def resolve(given: str | None) -> str:
+    """The tracking address that counts: as given, MLFLOW_TRACKING_URI, or mlflow.db in the current folder."""
     return given or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
 
 
@@ -119,7 +121,7 @@ def _database(uri: str) -> str | None:
     return uri.removeprefix("sqlite:///").split("?")[0] if uri.startswith("sqlite:///") else None
 
 
-def _experiment(client: MlflowClient, name: str, uri: str) -> str:
+def experiment_id(client: MlflowClient, name: str, uri: str) -> str:
     """Id of the experiment, made, or taken out of the bin, where needed."""
     found = client.get_experiment_by_name(name)
     if found is None:
@@ -132,7 +134,7 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> str:
     return found.experiment_id
 
 
-def _known(client: MlflowClient, experiment: str) -> dict[str, list[Run]]:
+def known_runs(client: MlflowClient, experiment: str) -> dict[str, list[Run]]:
     """Runs of ours that are there already, by path, complete ones first."""
     known: dict[str, list[Run]] = {}
     token = None
@@ -178,7 +180,7 @@ def _create(client: MlflowClient, experiment: str, record: Record, parent: str |
     for start in range(0, len(params), 100):
         client.log_batch(number, params=params[start : start + 100])
     points = [
-        Metric(_allowed(point.name), point.value, int((record.started + point.seconds) * 1000), point.step)
+        Metric(allowed(point.name), point.value, int((record.started + point.seconds) * 1000), point.step)
         for point in record.points
     ]
     for start in range(0, len(points), 1000):
@@ -194,7 +196,7 @@ def _create(client: MlflowClient, experiment: str, record: Record, parent: str |
     return number
 
 
-def _allowed(name: str) -> str:
+def allowed(name: str) -> str:
     """A metric's name with the characters that MLflow takes."""
     return re.sub(r"[^\w\-. :/]", "_", name)
 
@@ -215,7 +217,7 @@ def _picture(panel: Path, out: Path) -> Path:
 
 
 @contextmanager
-def _held(uri: str) -> Iterator[None]:
+def held(uri: str) -> Iterator[None]:
     """Only one ingest at a time into a local database; the second waits."""
     database = _database(uri)
     if database is None:
@@ -234,7 +236,7 @@ def _held(uri: str) -> Iterator[None]:
 
 
 @contextmanager
-def _tracker(uri: str) -> Iterator[MlflowClient]:
+def tracker(uri: str) -> Iterator[MlflowClient]:
     """A client; what goes wrong with it is told in one sentence, without user and password."""
     os.environ |= {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
     for name in ("alembic", "mlflow.store.db.utils", "urllib3.connectionpool"):
