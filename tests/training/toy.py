@@ -1,4 +1,4 @@
-"""A toy Objective, and a program that trains it, for tests to start and kill: `python toy.py FOLDER [key=value ...]`."""
+"""A toy Objective, and a program for tests to start and kill: `python toy.py FOLDER [key=value ...]`."""
 
 from __future__ import annotations
 

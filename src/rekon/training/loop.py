@@ -90,8 +90,7 @@ class _Run:
         self.tally = Tally(self.name, self.steps, place, self.state.sums)
         self.progress = Progress(self.name, self.steps, self.state.step, show=place.main)
         if self.settings.compile and place.device.type == "cuda":
-            for network in self.objective.networks.values():
-                network.compile()
+            self.objective.compile()
 
     def train(self, workers: int, max_minutes: float | None, save_seconds: float, caught: list[int]) -> None:
         """All steps that are left, with validations, log lines and saved states on their way."""

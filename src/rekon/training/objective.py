@@ -55,6 +55,11 @@ class Objective(ABC):
         Called with the networks in evaluation mode and without gradients.
         """
 
+    def compile(self) -> None:
+        """torch.compile, in place, what pays; called once, on a GPU, if the recipe asks for it. Keys must stay."""
+        for network in self.networks.values():
+            network.compile()
+
     def extra_state(self) -> dict[str, Tensor]:
         """Tensors beyond networks and optimisers that training carries along (running codebook sums, for example)."""
         return {}
