@@ -266,9 +266,9 @@ def test_two_processes_do_not_mix_their_bytes(server, waits, tmp_path):
     assert (tmp_path / "k.npy").read_bytes() == BODY
 
 
-def manual_set():
+def manual_set(format="fastmri"):
     return Dataset(
-        title="t", source="manual", format="fastmri", licence="own", anatomy="brain", view="axial", vendor="v",
+        title="t", source="manual", format=format, licence="own", anatomy="brain", view="axial", vendor="v",
         field_strength=3.0, role="r", access="register at example.org and unpack the archives.",
     )  # fmt: skip
 
@@ -281,6 +281,22 @@ def test_manual_sets_are_listed(tmp_path):
     for _ in range(2):  # the list does not list itself
         assert check_manual("fastmri-brain", manual_set(), "test", tmp_path) == ["a.h5", "b.h5", "more/c.H5"]
         assert (tmp_path / "INDEX.txt").read_text() == "a.h5\nb.h5\nmore/c.H5\n"
+
+
+def test_linked_folders_and_other_formats_count(tmp_path):
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for name in ("a.h5", "b.mat"):
+        (archive / name).touch()
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / "linked").symlink_to(archive)
+    assert check_manual("m", manual_set("ismrmrd"), "test", folder) == ["linked/a.h5"]
+    assert check_manual("m", manual_set("matlab-kspace"), "test", folder) == ["linked/b.mat"]
+    (folder / "INDEX.txt").unlink()
+    (folder / "INDEX.txt").mkdir()  # stands for a folder that cannot be written, which root always can
+    with pytest.raises(UserError, match=r"INDEX\.txt cannot be written there .*link the files"):
+        check_manual("m", manual_set(), "test", folder)
 
 
 def test_manual_sets_that_are_absent_say_how_to_get_them(tmp_path):

@@ -29,12 +29,7 @@ from rekon.files import atomic_path, sha256, write_text
 
 LONGEST_WAIT = 600.0  # seconds; a server that asks for more is not worth waiting for
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}  # statuses that another attempt may mend
-SUFFIXES = {
-    "fastmri": (".h5", ".hdf5"),
-    "matlab-kspace": (".mat",),
-    "npz-image": (".npz",),
-    "npy-kspace": (".npy",),
-}
+SUFFIXES = {"matlab-kspace": (".mat",), "npz-image": (".npz",), "npy-kspace": (".npy",)}  # of formats; others are HDF5
 
 _wait = time.sleep
 
@@ -80,8 +75,9 @@ def check_manual(dataset_name: str, dataset: Dataset, split: str, folder: Path) 
     words on how to get access, when there are none.
     """
     folder = Path(folder)
-    suffixes = SUFFIXES[dataset.format]
-    every = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    suffixes = SUFFIXES.get(dataset.format, (".h5", ".hdf5"))
+    # people link their archive's folders, so links are followed
+    every = [Path(base, name) for base, _, names in os.walk(folder, followlinks=True) for name in names]
     shown = {path.relative_to(folder).as_posix(): path for path in every}
     shown = {name: path for name, path in shown.items() if not any(part.startswith(".") for part in name.split("/"))}
     names = sorted(name for name, path in shown.items() if path.suffix.lower() in suffixes)
@@ -92,7 +88,12 @@ def check_manual(dataset_name: str, dataset: Dataset, split: str, folder: Path) 
             f"{folder}: holds {state} {' or '.join(suffixes)}; data set {dataset_name!r} has to be fetched by hand and "
             f"its {split} files put (unpacked) there: {(dataset.access or '').strip().rstrip('.')}."
         )
-    write_text(folder / "INDEX.txt", "".join(f"{name}\n" for name in names))
+    try:
+        write_text(folder / "INDEX.txt", "".join(f"{name}\n" for name in names))
+    except OSError as error:
+        raise UserError(
+            f"{folder}: INDEX.txt cannot be written there ({error.strerror}); link the files instead of the folder."
+        ) from None
     return names
 
 
