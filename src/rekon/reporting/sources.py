@@ -15,6 +15,7 @@ from rekon.evaluation.panel import Panel, read_panel
 from rekon.evaluation.score import COLUMNS
 from rekon.files import read_json
 from rekon.recipe import Plan
+from rekon.reporting.records import lines
 
 AVERAGE = "average"  # row of the published tables: mean over the zero-shot sets
 CLASSICAL = "classical"  # study whose runs stand in every paper's table
@@ -37,6 +38,24 @@ class Sources:
 
     def inspection(self, study: str) -> Path:
         return self.root / "results" / self.plan.scale.scale / study / "inspect.npz"
+
+    def versioned(self) -> dict[str, list[str]]:
+        """Files that this scale makes below data/ and weights/: what their DVC pointers cover."""
+        plan = self.plan
+        volumes = [
+            f"{dataset}/{split}/{volume}.h5"
+            for dataset in plan.scale.datasets
+            for split in plan.splits(dataset)
+            for volume in plan.volumes(dataset, split)
+        ]
+        mapped = any(recipe.model.get("method") == "sense" for recipe in plan.recipes.values())
+        scored = tuple(f"{dataset}/test/" for dataset in self.datasets)
+        return {
+            "data": [f"kspace/{volume}" for volume in volumes]
+            + [f"maps/{volume}" for volume in volumes if mapped and volume.startswith(scored)]
+            + [path.removeprefix("data/") for path in plan.masks],
+            "weights": [f"{plan.scale.scale}/{study}/{run}.safetensors" for study, run in plan.trained()],
+        }
 
     # --- what is planned --------------------------------------------------------------------------------------
     @property
@@ -105,9 +124,7 @@ class Sources:
         path = self.record(run, "metrics.jsonl")
         if not path.exists():
             return []
-        from rekon.training.history import read_history  # imports no torch
-
-        return read_history(path)
+        return lines(path)
 
 
 def read_scores(path: Path | str) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from rekon.reporting.sources import AVERAGE, Sources
 
 COLUMNS = [
     "scale", "dataset", "simulated", "stands_for", "distribution", "metric", "unit", "run", "title",
-    "paper", "mean", "std", "low", "high", "slices", "subjects", "reason",
+    "paper", "paper_std", "mean", "std", "low", "high", "slices", "subjects", "reason",
 ]  # fmt: skip
 NOT_EVALUATED = "not evaluated at this scale"
 
@@ -41,7 +41,10 @@ def published_table(sources: Sources, study: str, table: str | None) -> pd.DataF
         theirs = published.get(matched.get(dataset) or dataset, {})
         for metric, shown in METRICS.items():
             for run in sources.runs(study):
-                value = theirs.get(metric, {}).get(run.removeprefix(f"{study}/"))
+                paper, paper_std = (
+                    theirs.get(key, {}).get(run.removeprefix(f"{study}/"), math.nan)
+                    for key in (metric, f"{metric}_std")
+                )
                 summary, reason = measured(sources, run, dataset, metric)
                 rows.append(
                     {
@@ -51,7 +54,8 @@ def published_table(sources: Sources, study: str, table: str | None) -> pd.DataF
                         "unit": shown.unit,
                         "run": run,
                         "title": sources.title(run),
-                        "paper": math.nan if value is None else value,
+                        "paper": paper,
+                        "paper_std": paper_std,
                         **{
                             key: getattr(summary, key) * shown.factor if summary else math.nan
                             for key in ("mean", "std", "low", "high")

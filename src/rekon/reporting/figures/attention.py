@@ -58,7 +58,7 @@ def draw(attention: Attention, path: Path) -> Drawn:
         path.name,
         "inside",
         "Attention of UE-ViT",
-        f"Full attention in the last cascade on {attention.dataset}, volume {attention.volume}, slice {attention.slice}, "
+        f"Last cascade, full attention; {attention.dataset}, volume {attention.volume}, slice {attention.slice}; "
         "mean over layers, heads and coils; brightness is the square root of the weight. Undersampling folds the image "
         "along the rows. Right: how much of it falls on the query's own and the adjacent token rows, and on columns; "
         f"over all layers {words}; spread evenly it would be {100 * attention.uniform[0]:.0f} %. "

@@ -18,8 +18,8 @@ def draw(examples: Sequence[CoilMaps], path: Path) -> Drawn:
     coils = max(len(example.reference) for example in examples)
     with look():
         figure, axes = pyplot.subplots(
-            2 * len(examples), coils + 1, figsize=(1.75 * (coils + 1) + 1.0, 3.55 * len(examples)), squeeze=False,
-            gridspec_kw={"wspace": 0.04, "hspace": 0.1},
+            2 * len(examples), coils + 1, figsize=(1.7 * (coils + 1) + 1.6, 3.9 * len(examples)), squeeze=False,
+            gridspec_kw={"wspace": 0.06, "hspace": 0.2},
         )  # fmt: skip
         for axis in axes.flat:
             axis.set_axis_off()
@@ -28,19 +28,21 @@ def draw(examples: Sequence[CoilMaps], path: Path) -> Drawn:
             pair = axes[2 * number : 2 * number + 2]
             inside = np.isfinite(example.similarity)
             top = max(float(np.abs(example.reference[:, inside]).max(initial=0)), 1e-6)
-            rows = (("ESPIRiT, full data", example.reference), ("E2EVarNet, undersampled", example.estimate))
+            rows = (("ESPIRiT\nfull data", example.reference), ("E2EVarNet\nundersampled", example.estimate))
             for row, (label, maps) in zip(pair, rows, strict=True):
                 for coil, axis in zip(maps, row, strict=False):
                     shown = np.where(inside, np.abs(coil), np.nan)
                     magnitude = axis.imshow(shown, cmap="viridis", vmin=0, vmax=top)
-                row[0].text(
-                    -0.06, 0.5, label, rotation=90, ha="right", va="center", transform=row[0].transAxes, fontsize=8.5
-                )
-            pair[0][0].set_title(f"{example.dataset} ({example.coils} coils)", loc="left", fontsize=9.5)
+                place = {"ha": "right", "va": "center", "transform": row[0].transAxes, "fontsize": 9}
+                row[0].text(-0.08, 0.5, label, **place)
+            for index in range(len(example.reference)):
+                pair[0][index].set_title(f"coil {index + 1}", fontsize=8.5, weight="normal")
+            heading = f"{example.dataset}\n{example.coils} coils"
+            pair[0][0].text(-0.08, 1.12, heading, ha="right", va="top", weight="bold", transform=pair[0][0].transAxes)
             pair[0][-1].imshow(example.image, cmap="gray", vmin=0)
-            pair[0][-1].set_title("image", fontsize=9)
+            pair[0][-1].set_title("image", fontsize=8.5, weight="normal")
             agreement = pair[1][-1].imshow(example.similarity, cmap="inferno", vmin=0.5, vmax=1)
-            pair[1][-1].set_title(f"agreement, mean {mean_similarity(example):.3f}", fontsize=9)
+            pair[1][-1].set_title(f"agreement, mean {mean_similarity(example):.3f}", fontsize=8.5, weight="normal")
         if magnitude is not None and agreement is not None:
             figure.colorbar(magnitude, ax=axes, location="bottom", shrink=0.35, aspect=40, pad=0.02, anchor=(0.1, 1.0),
                             label="|sensitivity| (relative; full scale per data set)", ticks=[])  # fmt: skip
@@ -53,8 +55,8 @@ def draw(examples: Sequence[CoilMaps], path: Path) -> Drawn:
         "inside",
         "Coil sensitivity maps",
         "Magnitude of the first coils' maps: ESPIRiT on fully sampled data above, what E2EVarNet estimates from the "
-        "undersampled data below. Agreement is |⟨a, b⟩| over all coils of the normalised maps at each pixel, 1 where they "
-        f"are equal up to a common phase; its mean over the object: {numbers}. "
+        "undersampled data below. Agreement is |⟨a, b⟩| over all coils of the normalised maps at each pixel, 1 where "
+        f"they are equal up to a common phase; its mean over the object: {numbers}. "
         "E2EVarNet is trained for images, not for maps: low agreement is not by itself a bad image.",
         f"Coil sensitivity maps; mean agreement with ESPIRiT: {numbers}",
     )

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rekon.errors import UserError
 from rekon.evaluation.metrics import Score
 from rekon.evaluation.panel import Panel
-from rekon.reporting.figures.style import Drawn, grey, heat, look, write_webp
+from rekon.files import atomic_path
+from rekon.reporting.figures.style import INK, Drawn, grey, heat
 from rekon.reporting.metrics import METRICS
 from rekon.reporting.sources import Sources
+
+if TYPE_CHECKING:
+    from PIL import ImageFont
 
 ERROR_GAIN = 10  # error maps show |reconstruction - reference| times this, on the reference's scale
 BRIGHTEST = 99.8  # percentile of the reference shown as white, so that one bright vessel does not darken the rest
@@ -72,35 +78,38 @@ def strip(sources: Sources, study: str, dataset: str) -> Strip | None:
 
 
 def draw(strip_: Strip, path: Path) -> Drawn:
-    """Write the panel as one picture."""
-    from matplotlib import pyplot
+    """Write the panel as one picture: titles and metrics, reconstructions, error maps."""
+    from PIL import Image, ImageDraw
 
     height, width = strip_.tiles[0].image.shape
-    rows, columns = 1 + strip_.scored, len(strip_.tiles)
-    side = 1.75
-    with look():
-        figure, axes = pyplot.subplots(
-            rows, columns, figsize=(side * columns, rows * side * height / width + 0.5), squeeze=False,
-            gridspec_kw={"wspace": 0.03, "hspace": 0.03},
-        )  # fmt: skip
-        for axis in axes.flat:
-            axis.set_axis_off()
-        for column, tile in zip(axes.T, strip_.tiles, strict=True):
-            column[0].imshow(tile.image, cmap="gray", vmin=0, vmax=255)
-            column[0].set_title(tile.title, fontsize=9)
-            if tile.score:
-                box = {"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "pad": 1.5}
-                options = {"color": "white", "fontsize": 7.5, "va": "top", "transform": column[0].transAxes}
-                column[0].text(0.03, 0.97, "\n".join(tile.lines), bbox=box, **options)
-            if tile.error is not None:
-                column[1].imshow(tile.error)
-        if strip_.scored:
-            axes[1][0].text(
-                0.5, 0.5, f"|error| × {ERROR_GAIN}\nblack: none\nyellow: white above", ha="center", va="center",
-                fontsize=8, transform=axes[1][0].transAxes,
-            )  # fmt: skip
-        write_webp(figure, path)
+    zoom = max(1, round(190 / width))  # small matrices are enlarged by a whole number, pixels stay square
+    h, w, gap, head = zoom * height, zoom * width, 6, 52
+    columns, rows = len(strip_.tiles), 1 + strip_.scored
+    canvas = Image.new("RGB", (columns * (w + gap) + gap, head + rows * (h + gap)), "white")
+    pen, bold, plain = ImageDraw.Draw(canvas), _font("DejaVuSans-Bold", 14), _font("DejaVuSans", 12)
+    for column, tile in enumerate(strip_.tiles):
+        left = gap + column * (w + gap)
+        pen.text((left, 6), tile.title, fill=INK, font=bold)
+        pen.text((left, 27), ", ".join(line for line in tile.lines if line), fill=INK, font=plain)
+        for row, pixels in enumerate((tile.image, tile.error)):
+            if pixels is not None:
+                picture = Image.fromarray(pixels).convert("RGB").resize((w, h), Image.Resampling.LANCZOS)
+                canvas.paste(picture, (left, head + row * (h + gap)))
+    if strip_.scored:
+        key = f"|error| × {ERROR_GAIN}\n\nblack: none\nyellow: as bright\nas white above"
+        pen.multiline_text((gap + 12, head + h + gap + h // 3), key, fill=INK, font=plain, spacing=5)
+    with atomic_path(path) as temporary:
+        canvas.save(temporary, format="WEBP", quality=80, method=4)
     return Drawn(path.name, "panels", strip_.dataset, caption(strip_), alt(strip_))
+
+
+@cache
+def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    """One of the fonts that matplotlib carries."""
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"), size)
 
 
 def caption(strip_: Strip) -> str:

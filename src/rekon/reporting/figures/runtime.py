@@ -32,15 +32,16 @@ def draw(runtime: Runtime, path: Path) -> Drawn:
         axis.set_ylabel("forward time per coil image (ms)")
         axis.legend()
         write_svg(figure, path)
+    lines = []
+    for model, times in zip(runtime.models, runtime.milliseconds, strict=True):
+        points = zip(runtime.patches, times, strict=True)
+        lines.append(f"{model} " + ", ".join(f"{n}: {time:.0f}" for n, time in points if np.isfinite(time)))
     return Drawn(
         path.name,
         "inside",
         "Runtime against patches",
         f"One coil image, one forward pass, median of repeats after a warm-up, {runtime.device}. Smaller patches, more "
-        "tokens; points that would take too long are left out. In the paper progressive resolution saves at every count "
-        "and sparse attention where tokens are many.",
-        "Forward time in ms against patches per image: " + "; ".join(
-            f"{model} " + ", ".join(f"{n}: {t:.0f}" for n, t in zip(runtime.patches, times, strict=True) if np.isfinite(t))
-            for model, times in zip(runtime.models, runtime.milliseconds, strict=True)
-        ),
-    )  # fmt: skip
+        "tokens; points that would take too long are left out. In the paper progressive resolution saves time at every "
+        "count, and sparse attention where tokens are many.",
+        "Forward time in ms against patches per image: " + "; ".join(lines),
+    )

@@ -45,7 +45,7 @@ def look() -> Iterator[None]:
     settings: dict[Any, Any] = {
         "backend": "agg",
         "font.family": "sans-serif",
-        "font.sans-serif": ["DejaVu Sans"],
+        "font.sans-serif": ["DejaVu Sans", "Verdana", "Helvetica", "Arial"],
         "font.size": 10,
         "axes.titlesize": 10.5,
         "axes.titleweight": "bold",
@@ -66,7 +66,7 @@ def look() -> Iterator[None]:
         "lines.linewidth": 1.8,
         "lines.markersize": 6,
         "figure.dpi": 100,
-        "svg.fonttype": "path",  # looks the same on every machine
+        "svg.fonttype": "none",  # text stays text: a fifth of the size, and searchable
         "svg.hashsalt": "rekon",  # equal figures, equal bytes
     }
     with matplotlib.rc_context(settings):

@@ -1,0 +1,159 @@
+"""A made-up workspace: results, runs and an inspection for a plan, without any training. Numbers are invented."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from scipy.ndimage import gaussian_filter, zoom
+from skimage.data import shepp_logan_phantom
+
+from rekon.evaluation.metrics import score
+from rekon.evaluation.panel import Panel, write_panel
+from rekon.evaluation.score import COLUMNS
+from rekon.files import write_json, write_text
+from rekon.provenance import code_fingerprint
+from rekon.recipe import Plan, plan
+from rekon.reporting.sources import Sources
+from rekon.ueps.inspection import Attention, CoilMaps, Inspection, Runtime, write_inspection
+
+ROOT = Path(__file__).resolve().parents[2]
+LEVEL = {
+    "classical/zero-filled": 25.0, "classical/sense": 28.0, "ueps/e2e-varnet": 31.0, "ueps/ue-unet": 32.0,
+    "ueps/ue-vit": 31.6, "ueps/uep-vit": 31.65, "ueps/ueps": 31.7,
+}  # fmt: skip
+MILLISECONDS = {
+    "classical/zero-filled": 0.6, "classical/sense": 60.0, "ueps/e2e-varnet": 12.0, "ueps/ue-unet": 40.0,
+    "ueps/ue-vit": 55.0, "ueps/uep-vit": 28.0, "ueps/ueps": 30.0,
+}  # fmt: skip
+
+
+def demo_plan(scale: str = "demo") -> Plan:
+    return plan(yaml.safe_load((ROOT / "config" / f"{scale}.yaml").read_text()), ROOT)
+
+
+def workspace(root: Path, made: Plan, *, subjects: int | None = None, slices: int = 2, size: int = 48) -> Sources:
+    """Fill `root` with results of every run on every test set."""
+    sources = Sources(made, root)
+    scale = made.scale.scale
+    for order, dataset in enumerate(sources.datasets):
+        count = subjects or made.scale.datasets[dataset].test or 3
+        for study, name in made.recipes:
+            run = f"{study}/{name}"
+            reference = made.catalogue[dataset].reference
+            rows = fake_rows(dataset, run, count, slices, 1.5 * order, reference)
+            write_text(sources.result(run, dataset), rows.to_csv(index=False))
+            write_panel(sources.result(run, dataset, ".npz"), fake_panel(dataset, run, size, reference))
+            record = provenance("evaluate", {"manifest": "a" * 64, "mask": "c" * 64})
+            write_json(sources.result(run, dataset, ".json"), record)
+    for index, (study, name) in enumerate(made.trained()):
+        run = f"{study}/{name}"
+        record = provenance("train", {"train": "a" * 64, "validation": "b" * 64, "mask": "c" * 64})
+        if index == 1:
+            record |= {"code": "0" * 64, "git": {"commit": "deadbeef" * 5, "dirty": True, "diff_sha256": "1" * 64}}
+        write_json(sources.record(run, "run.json"), record)
+        write_text(sources.record(run, "metrics.jsonl"), history(index))
+    write_inspection(sources.inspection("ueps"), fake_inspection(sources.datasets[0], sources.datasets[1], size))
+    assert (root / "results" / scale).is_dir()
+    return sources
+
+
+def fake_rows(dataset: str, run: str, subjects: int, slices: int, shift: float, reference: bool = True) -> pd.DataFrame:
+    """Subjects differ by about 2 dB, slices by 0.5 dB, runs by LEVEL with a little interaction."""
+    shared = np.random.default_rng(abs(hash_(dataset)))
+    own = np.random.default_rng(abs(hash_(dataset + run)))
+    rows = []
+    for subject in range(subjects):
+        base = LEVEL[run] - shift + 2 * shared.standard_normal() + 0.15 * own.standard_normal()
+        for index in range(slices):
+            psnr = base + 0.5 * shared.standard_normal() + 0.1 * own.standard_normal()
+            rows.append(
+                {
+                    "dataset": dataset, "volume": f"v{subject:04d}", "subject": f"{dataset}-s{subject}", "slice": index,
+                    "contrast": "T1", "pattern": "equispaced", "acceleration": 4, "effective_acceleration": 3.2, "coils": 8,
+                    "psnr": psnr if reference else None, "ssim": 1 - 10 ** (-psnr / 25) if reference else None,
+                    "nmse": 10 ** (-psnr / 15) if reference else None,
+                    "milliseconds": MILLISECONDS[run] * (1 + 0.05 * own.standard_normal()),
+                    "reason": "" if reference else "no reference: prospectively undersampled",
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def fake_panel(dataset: str, run: str, size: int, reference: bool = True) -> Panel:
+    target = picture(size)
+    noise = np.random.default_rng(abs(hash_(run))).standard_normal(target.shape)
+    level = 10 ** (-LEVEL[run] / 20)
+    made = np.abs(target + level * gaussian_filter(noise, 1) * 3).astype(np.float32)
+    zero_filled = gaussian_filter(target, (0, 2)).astype(np.float32)
+    if run == "classical/zero-filled":
+        made = zero_filled
+    if not reference:
+        return Panel("v0000", 1, made, zero_filled, float(made.max()))
+    return Panel("v0000", 1, made, zero_filled, 1.0, target, score(target, made, 1.0))
+
+
+def picture(size: int) -> np.ndarray:
+    image = shepp_logan_phantom()
+    return np.clip(zoom(image, size / len(image), order=1), 0, 1).astype(np.float32)
+
+
+def provenance(rule: str, inputs: dict[str, str]) -> dict:
+    return {
+        "rule": rule, "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False, "diff_sha256": None},
+        "code": code_fingerprint(), "versions": {"python": "3.11.9", "torch": "2.13.0"}, "device": "cpu (Made Up CPU)",
+        "inputs": inputs, "seeds": {"seed": 42}, "started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:01:00Z",
+        "seconds": 60.0, "peak_memory_mb": 812.5, "peak_gpu_memory_mb": None,
+    }  # fmt: skip
+
+
+def history(seed: int, steps: int = 300) -> str:
+    random = np.random.default_rng(seed)
+    lines = []
+    for step in range(10, steps + 1, 10):
+        line = {"step": step, "loss": 0.2 / step**0.5 * float(np.exp(0.1 * random.standard_normal()))}
+        if step % 60 == 0:
+            line["val_mae"] = 0.21 / step**0.5 * (1 + 0.05 * seed)
+        lines.append(json.dumps(line))
+    return "\n".join(lines) + "\n"
+
+
+def fake_inspection(first: str, second: str, size: int) -> Inspection:
+    image = picture(size)
+    y, x = np.meshgrid(np.linspace(-1, 1, size), np.linspace(-1, 1, size), indexing="ij")
+
+    def maps(shift: float) -> np.ndarray:
+        angles = 2 * np.pi * np.arange(4) / 4 + shift
+        coils = np.stack([np.exp(-((x - np.cos(a)) ** 2 + (y - np.sin(a)) ** 2)) for a in angles])
+        return (coils / np.sqrt((coils**2).sum(0))).astype(np.complex64)
+
+    inside = np.where(image > 0, 1, np.nan)
+    similarity = (np.abs((maps(0) * maps(0.4)).sum(0)) * inside).astype(np.float32)
+    grid = (12, 12)
+    scores = np.full((3, *grid), 0.002, np.float32)
+    queries = np.array([[3, 4], [6, 6], [8, 3]])
+    for query, (row, column) in enumerate(queries):
+        scores[query, row] += 0.04
+        scores[query, row, column] += 0.1
+        scores[query] /= scores[query].sum()
+    patches = np.array([9, 36, 144, 576, 2304])
+    times = np.stack([0.8 * patches**e + 3 for e in (0.95, 0.8, 0.7)])
+    times[0, -1] = np.nan
+    return Inspection(
+        tuple(
+            CoilMaps(name, "v0000", 1, 8, image, maps(0), maps(s), similarity) for name, s in ((first, 0.1), (second, 0.4))
+        ),
+        Attention(
+            first, "v0000", 1, image, queries, scores, np.array([0.3, 0.5, 0.6, 0.4], np.float32),
+            np.array([0.26, 0.24, 0.2, 0.25], np.float32), np.array([0.25, 0.25], np.float32),
+        ),
+        Runtime(("UE", "UEP", "UEPS"), (96, 96), patches, times, "cpu (Made Up CPU)"),
+    )  # fmt: skip
+
+
+def hash_(text: str) -> int:
+    """A hash that is the same in every process."""
+    return int.from_bytes(text.encode()[-8:], "little") % (2**32)
