@@ -50,18 +50,22 @@ def convert(
 
 
 def _slices(path: Path | str, raw: RawVolume, dataset_name: str) -> Iterator[np.ndarray]:
+    signal = False
     for index in range(raw.shape[0]):
         kspace = raw.slice(index)
+        signal = signal or bool(kspace.any())
         if not finite(kspace):
             raise UserError(
                 f"{path}: slice {index} of the k-space holds NaN or Inf; get the file again or leave it out."
             )
-        if index == 0 and raw.reference and (gaps := _gaps(kspace)):
+        if index == 0 and signal and raw.reference and (gaps := _gaps(kspace)):
             raise UserError(
                 f"{path}: {gaps} phase encodings between acquired ones are empty, so there is no reference; set "
                 f"'reference: false' for {dataset_name!r} in config/datasets.yaml."
             )
         yield kspace
+    if not signal:
+        raise UserError(f"{path}: the k-space is zero throughout; get the file again or leave it out.")
 
 
 def _gaps(kspace: np.ndarray) -> int:

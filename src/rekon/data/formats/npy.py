@@ -24,7 +24,7 @@ def read(path: Path, dataset: Dataset) -> Iterator[RawVolume]:
             f"{path}: not a readable .npy file ({type(error).__name__}); get it again or leave it out."
         ) from None
     values = complex_array(content, (3, 4), path, "the array", "([slice,] coil, H, W)")
-    kspace = canonical(values.reshape(-1, *values.shape[-3:]) if values.size else values[None][: values.ndim == 3])
+    kspace = canonical(values if values.ndim == 4 else values[None])
     slices, coils, height, width = kspace.shape
     header = full_header(
         (height, width), coils, dataset.vendor, dataset.field_strength,
