@@ -1,4 +1,4 @@
-"""The command line: one command per rule, and a few for people. Heavy imports stay inside the command that needs them."""
+"""The command line: one command per rule, and a few for people. Heavy imports stay inside the commands."""
 
 from __future__ import annotations
 
@@ -48,6 +48,20 @@ def _model(kind: Any, text: str, source: str = "--spec") -> Any:
         raise UserError(f"{source}: not valid JSON ({error}).") from None
 
 
+def _compute(threads: int, gpus: int, workers: int = 0) -> Any:
+    from rekon.config import Compute
+
+    return Compute(device="cuda" if gpus else "cpu", gpus=gpus, threads=threads, workers=workers)
+
+
+def _sources(plan: Path) -> Any:
+    from rekon.files import read_json
+    from rekon.recipe import Plan
+    from rekon.reporting.sources import Sources
+
+    return Sources(Plan.from_document(read_json(plan), str(plan)))
+
+
 # --- data -----------------------------------------------------------------------------------------------------
 
 
@@ -58,7 +72,8 @@ def simulate(dataset: str, split: str, volume: str, spec: Spec, output: Output) 
     from rekon.data.phantom import cohort
 
     entry = _model(Dataset, spec)
-    cohort.simulate(dataset, entry.simulation, split, cohort.index_of(volume), output)
+    number = int(volume.rpartition("_")[2]) - cohort.FIRST_SUBJECT[split]
+    cohort.simulate(dataset, entry.simulation, split, number, output, entry)
 
 
 @app.command(rich_help_panel=DATA)
@@ -152,6 +167,7 @@ def train(
     state: Annotated[Path, typer.Option(help="Folder of the resumable state.")],
     threads: Threads = 1,
     gpus: Gpus = 0,
+    workers: Annotated[int, typer.Option(help="Processes that load data.")] = 0,
     wall_minutes: Annotated[float, typer.Option(help="Wall time of the job; before it ends: save, exit 75.")] = 0,
     max_minutes: Annotated[float, typer.Option(help="Train at most so long, then save and exit 75.")] = 0,
 ) -> None:
@@ -159,11 +175,14 @@ def train(
     from rekon.recipe import read_recipe
     from rekon.studies import train as run
 
+    if gpus > 1 and "WORLD_SIZE" not in os.environ:  # one process per GPU, each of which comes here again
+        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}", "-m", "rekon"]
+        os.execv(sys.executable, [sys.executable, *launch, *sys.argv[1:]])
     budget = max_minutes or (wall_minutes - max(2.0, 0.05 * wall_minutes) if wall_minutes else None)
     finished = run(
         read_recipe(recipe), {"train": train, "validation": validation, "mask": mask},
         weights=weights, metrics=metrics, provenance=provenance, state=state,
-        threads=threads, gpus=gpus, max_minutes=budget,
+        compute=_compute(threads, gpus, workers), max_minutes=budget,
     )  # fmt: skip
     if not finished:
         raise typer.Exit(BUDGET_EXIT)
@@ -190,7 +209,7 @@ def evaluate(
     run(
         read_recipe(recipe), manifest=manifest, mask=mask, weights=weights,
         settings=_model(EvaluationSettings, settings, "--settings"),
-        scores=scores, panel=panel, provenance=provenance, threads=threads, gpus=gpus,
+        scores=scores, panel=panel, provenance=provenance, compute=_compute(threads, gpus),
     )  # fmt: skip
 
 
@@ -206,3 +225,137 @@ def write_plan(plan: str, output: Output) -> None:
     document = json.loads(plan)
     Plan.from_document(document, "plan")
     write_json(output, document)
+
+
+@app.command(rich_help_panel=REPORT)
+def inspect(plan: Path, output: Output, threads: Threads = 1) -> None:
+    """Look inside the UEPS networks: coil maps, attention, runtime against the number of patches."""
+    import torch
+
+    from rekon.ueps.inspect import inspect as run
+
+    torch.set_num_threads(threads)
+    run(_sources(plan), output)
+
+
+@app.command(rich_help_panel=REPORT)
+def tables(plan: Path, output: Annotated[Path, typer.Option(help="Folder.")]) -> None:
+    """Write the tables: measured beside published, scorecard, all scores."""
+    from rekon.reporting.scorecard import build_scorecard
+    from rekon.reporting.tables import build_tables
+
+    sources = _sources(plan)
+    build_tables(sources, output)
+    build_scorecard(sources, output / "scorecard.csv")
+
+
+@app.command(rich_help_panel=REPORT)
+def report(plan: Path, output: Annotated[Path, typer.Option(help="Folder.")]) -> None:
+    """Write the figures and the self-contained report, index.html."""
+    from rekon.reporting.html import build_report
+
+    build_report(_sources(plan), output)
+
+
+@app.command(rich_help_panel=REPORT)
+def log_mlflow(plan: Path, output: Output) -> None:
+    """Bring every training and evaluation run to MLflow (MLFLOW_TRACKING_URI, or mlflow.db here)."""
+    from rekon.reporting.tracking import ingest
+
+    sources = _sources(plan)
+    scale = sources.plan.scale.scale
+    runs = [Path("runs") / scale / study / run for study, run in sources.plan.trained()]
+    results = [sources.result(f"{s}/{r}", d) for s, r in sources.plan.recipes for d in sources.datasets]
+    done = list(ingest(runs, results, None, output).values())
+    print(", ".join(f"{done.count(what)} {what}" for what in ("new", "replaced", "unchanged")))
+
+
+@app.command(rich_help_panel=REPORT)
+def version(
+    folders: list[str], remote: Annotated[str | None, typer.Option(help="Push there: a folder, s3://…")] = None
+) -> None:
+    """Record data/ and weights/ in data.dvc and weights.dvc; with --remote, push them."""
+    from rekon.reporting.versions import version as run
+
+    for folder, digest in run([folder.rstrip("/") for folder in folders], remote).items():
+        print(f"{folder}.dvc: {digest}")
+
+
+# --- for people -----------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=LOOK)
+def versions(plan: Path) -> None:
+    """Say whether the data and weights that a scale just made are those of the committed pointers."""
+    from rekon.reporting.versions import compare
+
+    sources = _sources(plan)
+    for folder, files in sources.versioned().items():
+        if not Path(f"{folder}.dvc").exists():
+            print(f"{folder}: no {folder}.dvc to compare with; `rekon version {folder}` makes one.")
+            continue
+        print(compare(f"{folder}.dvc", folder, files))
+
+
+@app.command(rich_help_panel=LOOK)
+def stale() -> None:
+    """List trained runs whose code is not today's, with the command that reruns each."""
+    from rekon.files import read_json
+    from rekon.provenance import code_fingerprint
+
+    today, found = code_fingerprint(), 0
+    for path in sorted(Path("runs").glob("*/*/*/run.json")):
+        if read_json(path).get("code") != today:
+            scale, study, run = path.parts[1:4]
+            target = f"weights/{scale}/{study}/{run}.safetensors"
+            print(f"snakemake --configfile config/{scale}.yaml --force {target}   # {study}/{run}: older code")
+            found += 1
+    print(f"{found} run(s) made by other code than today's." if found else "No run is stale.")
+
+
+@app.command(rich_help_panel=LOOK)
+def deltas(scale: Annotated[str, typer.Option(help="demo, open or full")] = "demo") -> None:
+    """Print what each run of each study changes against the study's first run."""
+    from rekon.files import read_yaml
+    from rekon.recipe import differences
+    from rekon.recipe import plan as make_plan
+
+    plan = make_plan(read_yaml(f"config/{scale}.yaml"))
+    for study in plan.studies:
+        first, *others = plan.runs(study)
+        print(f"{study}: against {first}")
+        reference = plan.recipes[study, first].model_dump(mode="json")
+        for run in others:
+            found = differences(reference, plan.recipes[study, run].model_dump(mode="json"))
+            changes = [f"{key}: {a} -> {b}" for key, (a, b) in found.items() if key not in ("run", "title")]
+            print(f"  {run}\n    " + "\n    ".join(changes or ["no difference"]))
+
+
+@app.command(rich_help_panel=LOOK)
+def ui(port: int = 5000) -> None:
+    """Open the MLflow UI on all runs (Ctrl-C ends it)."""
+    from rekon.reporting.tracking import ui_command
+
+    command, environment = ui_command(port=port)
+    if command:
+        os.execve(command[0], command, {**os.environ, **environment})
+
+
+@app.command(rich_help_panel=LOOK)
+def show_report(path: Path = Path("reports/index.html")) -> None:
+    """Open the report in a browser."""
+    import webbrowser
+
+    if not path.exists():
+        raise UserError(f"{path}: not there yet; run `make demo` first.")
+    print(path.resolve().as_uri())
+    webbrowser.open(path.resolve().as_uri())
+
+
+@app.command(rich_help_panel=LOOK)
+def write_schemas(folder: Path) -> None:
+    """Write the JSON schemas of the config files."""
+    from rekon.config.schemas import write_schemas as run
+
+    for path in run(folder):
+        print(path)

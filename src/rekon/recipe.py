@@ -18,6 +18,7 @@ from rekon.config.ueps import ClassicalModel, UnrolledModel
 from rekon.errors import UserError
 
 MODELS = {"unrolled": UnrolledModel, "classical": ClassicalModel}  # kind of run -> its model section
+CLASSICAL = "classical"  # the study whose runs stand in every paper's tables
 SPLITS = ("train", "validation", "test")
 
 
@@ -101,11 +102,22 @@ class Plan:
         """Path of every mask artefact -> its settings and matrix."""
         return {recipe.mask.path(recipe.data.size): (recipe.mask, recipe.data.size) for recipe in self.recipes.values()}
 
+    def inspected(self) -> list[str]:
+        """Runs of the UEPS study whose insides the report shows: the first with coil maps, and the ViT ladder."""
+        shown = ("e2e-varnet", "ue-vit", "uep-vit", "ueps")
+        return [run for study, run in self.trained(study="ueps") if run in shown]
+
     # --- reports ----------------------------------------------------------------------------------------------
     @property
     def reports(self) -> str:
         """Folder of the published report: the demo's is the one that stands in the repository."""
         return "reports" if self.scale.scale == "demo" else f"reports/{self.scale.scale}"
+
+    def tables(self) -> list[str]:
+        """Names of the CSV files under tables/: a published table each, where every run comes from, the scorecard."""
+        papers = [study for study in self.scale.studies if study != CLASSICAL]
+        names = [f"{study}-{table}.csv" for study in papers for table in self.studies[study].published or ("results",)]
+        return [*names, "runs.csv", "scorecard.csv"]
 
     def document(self) -> dict[str, Any]:
         """The whole plan as plain data, for runs/<scale>/plan.json; `from_document` is its inverse."""
@@ -147,10 +159,12 @@ class Plan:
             if dataset not in self.scale.datasets:
                 raise UserError(f"{source}: key 'data.{split}': {dataset!r} is not under 'datasets' of the scale.")
             if recipe.training and getattr(self.scale.datasets[dataset], split) == 0:
-                raise UserError(f"{source}: set {dataset!r} has no {split} volumes; raise 'datasets.{dataset}.{split}'.")
+                raise UserError(f"{source}: {dataset!r} has no {split} volumes; raise 'datasets.{dataset}.{split}'.")
         schedule = recipe.model.get("schedule")
         if schedule and tuple(recipe.data.size) != (schedule[-1], schedule[-1]):
-            raise UserError(f"{source}: key 'model.schedule' ends at {schedule[-1]}, but 'data.size' is {recipe.data.size}.")
+            raise UserError(
+                f"{source}: key 'model.schedule' ends at {schedule[-1]}, but 'data.size' is {recipe.data.size}."
+            )
         vit = recipe.model.get("vit")
         if vit and any(n % vit["patch"] for n in recipe.data.size):
             raise UserError(f"{source}: key 'data.size' {recipe.data.size} is no multiple of the patch {vit['patch']}.")

@@ -71,11 +71,11 @@ class SnakemakeRunner:
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Rule -> number of jobs of a dry run."""
-        return self.counts(self("-n", "--quiet", "none", *arguments))
+        return self.counts(self("-n", *arguments))
 
     def jobs(self, *arguments: str) -> set[str]:
         """Output files of the jobs of a dry run."""
-        run = self("-n", "--quiet", "none", *arguments)
+        run = self("-n", *arguments)
         outputs = re.findall(r"^    output: (.*)$", run.stdout + run.stderr, re.MULTILINE)
         return {name for line in outputs for name in line.split(", ")}
 

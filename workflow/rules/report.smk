@@ -36,3 +36,46 @@ rule inspect_ueps:
         mem_mb=COMPUTE.memory_gb * 1024,
     shell:
         "rekon inspect {input.plan} --output {output} --threads {threads} > {log} 2>&1"
+
+
+rule tables:
+    """Measured beside published, the scorecard, and every score, as CSV."""
+    input:
+        plan=rules.plan.output,
+        scores=scores(),
+    output:
+        [f"{plan.reports}/tables/{name}" for name in plan.tables()],
+    log:
+        f"logs/tables/{SCALE}.log",
+    localrule: True
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        folder=f"{plan.reports}/tables",
+    shell:
+        "rekon tables {input.plan} --output {params.folder} > {log} 2>&1"
+
+
+rule report:
+    """The self-contained report: scorecard, tables, pictures, curves, provenance."""
+    input:
+        plan=rules.plan.output,
+        tables=rules.tables.output,
+        inspection=rules.inspect_ueps.output,
+        tracked=f"runs/{SCALE}/mlflow.json",
+        runs=expand("runs/{scale}/{run}/run.json", scale=SCALE, run=[f"{s}/{r}" for s, r in plan.trained()]),
+    output:
+        report(
+            f"{plan.reports}/index.html",
+            caption="../report/report.rst",
+            category="Report",
+        ),
+    log:
+        f"logs/report/{SCALE}.log",
+    localrule: True
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        folder=plan.reports,
+    shell:
+        "rekon report {input.plan} --output {params.folder} > {log} 2>&1"
