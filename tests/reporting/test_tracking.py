@@ -23,7 +23,7 @@ RECIPE = {
     "training": {"learning_rate": 1e-3}, "parents": ["teacher"],
 }  # fmt: skip
 PROVENANCE = {
-    "git": {"commit": "c0ffee", "dirty": True, "diff": "d1ff"}, "rule": "train_unrolled", "code": "f00d",
+    "git": {"commit": "c0ffee", "dirty": True, "diff_sha256": "d1ff"}, "rule": "train_unrolled", "code": "f00d",
     "inputs": {"train": "aaaa", "validation": "bbbb", "mask": {"path": "data/masks/m.h5", "hash": "5a5a"}},
     "start": "2025-01-02T03:04:05+00:00", "seconds": 8.0, "peak_memory": 123, "versions": {"torch": "2"}, "new": [1],
 }  # fmt: skip

@@ -194,7 +194,7 @@ def _tags(kind: str, scale: str, study: str, run: str, recipe: Mapping, provenan
         "git_commit": git.get("commit"),
         "mlflow.source.git.commit": git.get("commit"),
         "git_dirty": str(bool(git.get("dirty"))).lower() if "dirty" in git else None,
-        "git_diff": git.get("diff"),
+        "git_diff": git.get("diff_sha256") or git.get("diff"),
         "code": provenance.get("code"),
         "data_hash": next(iter(data.values())) if len(data) == 1 else fingerprint(data) if data else None,
         "mask_hash": next(iter(masks.values()), None),
