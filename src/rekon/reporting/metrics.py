@@ -38,5 +38,5 @@ METRICS = {
     "psnr": Shown("PSNR", "dB", 1.0, 2, True),
     "ssim": Shown("SSIM", "%", 100.0, 2, True),
     "nmse": Shown("NMSE", "%", 100.0, 2, False),
-    "milliseconds": Shown("Runtime", "ms", 1.0, 1, False),
+    "milliseconds": Shown("Runtime", "ms", 1.0, 2, False),
 }

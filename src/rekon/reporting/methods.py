@@ -1,0 +1,132 @@
+"""What the report says about how numbers were made: definitions from config, sets, and every run's provenance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rekon.provenance import code_fingerprint
+from rekon.reporting.sources import Sources
+
+CROP = {
+    "raw": "the acquired matrix: what was mirrored or padded to fit the networks, and black borders, are left out",
+    "none": "the networks' whole matrix",
+}
+RANGE = {"volume": "the maximum of the reference's whole volume", "slice": "the maximum of the slice's reference"}
+FIT = {
+    "crop": "image cropped or mirrored to the networks' matrix",
+    "downsample": "k-space cropped until the field of view fits, then as crop",
+}
+NORMALISATION = {
+    "mean_max": "mean over volumes of the maximum of RSS",
+    "volume_max": "each volume's own maximum of RSS, which for undersampled data is not known: favours every method alike",
+}
+
+
+def method_facts(sources: Sources) -> list[tuple[str, str]]:
+    """Definitions that stand behind every number: (term, text)."""
+    settings = sources.plan.scale.evaluation
+    unit = {"slice": "slices", "volume": "volumes (mean of a volume's slices)"}[settings.aggregation]
+    masks = {
+        f"{mask.pattern}, R = {mask.acceleration}, centre {100 * mask.center_fraction:g} %, "
+        f"offset {'drawn from the seed' if mask.offset is None else mask.offset}, matrix {size[0]} × {size[1]}"
+        for mask, size in sources.plan.masks.values()
+    }
+    effective = effective_accelerations(sources)
+    return [
+        ("Sampling", "; ".join(sorted(masks)) + f". Effective acceleration: {effective}. Retrospective, same for all runs."),
+        ("Reference", "root sum of squares over coils of the fully sampled images, on the networks' matrix."),
+        ("Scored pixels", CROP[settings.crop] + "."),
+        ("PSNR", f"10 log₁₀(D² / MSE) per slice, in dB; D is {RANGE[settings.data_range]}."),
+        ("SSIM", "per slice, skimage's: 7 × 7 uniform window, k₁ = 0.01, k₂ = 0.03, the same D; shown in per cent."),
+        ("NMSE", "‖reconstruction − reference‖² / ‖reference‖² per slice; shown in per cent, in the CSV files."),
+        ("Mean ± deviation", f"over {unit} of a set. “average”: mean over the zero-shot sets of their means, as in UEPS."),
+        (
+            "Intervals",
+            f"95 %, percentile bootstrap with {settings.bootstrap} resamples over subjects (all slices of a drawn subject), "
+            "within each set; differences between runs are paired by slice. With few subjects such intervals are "
+            "too narrow rather than too wide.",
+        ),
+        (
+            "Runtime",
+            "wall time of one reconstruction of one slice with all its coils, without loading; the device is waited for, "
+            "and a first call per shape is not counted. On a shared machine it is a rough number.",
+        ),
+        (
+            "ESPIRiT-SENSE",
+            "its maps come from the 24 × 24 centre of fully sampled data, where the mask's own centre may be narrower: "
+            "this favours SENSE. Computing them is not in its runtime.",
+        ),
+    ]  # fmt: skip
+
+
+def effective_accelerations(sources: Sources) -> str:
+    """Columns over sampled columns, as recorded with the scores."""
+    found = set()
+    for study in sources.studies:
+        for run in sources.runs(study):
+            for dataset in sources.datasets:
+                rows = sources.scores(run, dataset)
+                scored = rows[rows["reason"] == ""]
+                found |= {f"{value:.2f}" for value in scored["effective_acceleration"].dropna().unique()}
+    return ", ".join(sorted(found)) or "not recorded"
+
+
+def dataset_facts(sources: Sources) -> list[dict[str, Any]]:
+    """The scale's sets: what they are and how much of them was used."""
+    settings = sources.plan.scale.evaluation
+    facts = []
+    for name, used in sources.plan.scale.datasets.items():
+        entry = sources.dataset(name)
+        normalisation = entry.normalisation
+        facts.append(
+            {
+                "name": name,
+                "entry": entry,
+                "simulated": entry.source == "simulated",
+                "field": f"{entry.field_strength:g} T" if isinstance(entry.field_strength, float) else entry.field_strength,
+                "used": ", ".join(
+                    f"{'all' if count is None else count} {split}"
+                    for split in ("train", "validation", "test")
+                    if (count := getattr(used, split)) != 0
+                ),
+                "distribution": "in-distribution" if name in settings.id else "zero-shot" if name in settings.ood else "",
+                "fit": FIT[entry.fit] if entry.reference else "k-space cropped or zero-padded; scored never",
+                "normalisation": NORMALISATION.get(str(normalisation), f"the constant {normalisation}"),
+            }
+        )  # fmt: skip
+    return facts
+
+
+def run_facts(sources: Sources) -> list[dict[str, Any]]:
+    """Provenance of every run and of its evaluations; `stale`: made by other code than today's."""
+    today = code_fingerprint()
+    facts = []
+    for (study, name), recipe in sources.plan.recipes.items():
+        run = f"{study}/{name}"
+        trained = sources.provenance(run)
+        evaluations = [record for dataset in sources.datasets if (record := sources.evaluation(run, dataset))]
+        record = trained or (evaluations[0] if evaluations else {})
+        inputs = record.get("inputs") or {}
+        facts.append(
+            {
+                "run": run,
+                "title": recipe.title,
+                "note": sources.plan.studies[study].runs[name].note,
+                "recipe": recipe,
+                "trained": trained is not None,
+                "known": bool(record),
+                "git": record.get("git") or {},
+                "code": record.get("code", ""),
+                "stale": bool(record) and record.get("code") != today,
+                "evaluations": len(evaluations),
+                "stale_evaluations": sum(one.get("code") != today for one in evaluations),
+                "data": inputs.get("train") or inputs.get("manifest") or "",
+                "mask": inputs.get("mask", ""),
+                "device": record.get("device", ""),
+                "ended": record.get("ended", ""),
+                "seconds": record.get("seconds"),
+                "memory": record.get("peak_gpu_memory_mb") or record.get("peak_memory_mb"),
+                "versions": record.get("versions") or {},
+            }
+        )
+    return facts
