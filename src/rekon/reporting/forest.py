@@ -33,6 +33,5 @@ def forest(difference: Difference, margin: float) -> Markup:
     if difference.paper is not None:
         parts.append(f'<path class="paper" d="M{x(difference.paper)} 3 l5 6 l-5 6 l-5 -6 z"/>')
     words = f"measured {difference.mean:.3g}, interval {difference.low:.3g} to {difference.high:.3g}"
-    return Markup(
-        f'<svg class="forest" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{words}">{"".join(parts)}</svg>'
-    )
+    opening = f'<svg class="forest" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{words}">'
+    return Markup(opening + "".join(parts) + "</svg>")

@@ -139,15 +139,12 @@ def table_context(sources: Sources, study: str, table: str | None) -> dict[str, 
             part = [rows[dataset, metric, run] for run in runs]
             if all(row["mean"] != row["mean"] and row["paper"] != row["paper"] for row in part):
                 continue
-            best = {
-                key: _best([row[key] for row in part], METRICS[metric].higher_is_better) for key in ("mean", "paper")
-            }
+            learned = [i for i, run in enumerate(runs) if not run.startswith(f"{CLASSICAL}/")]
+            up = METRICS[metric].higher_is_better
+            best = {key: _best([(i, part[i][key]) for i in learned], up) for key in ("mean", "paper")}
             lines.append((METRICS[metric], [_cell(metric, row, best, i) for i, row in enumerate(part)]))
-        subjects = max(rows[dataset, "milliseconds", run]["subjects"] for run in runs)
-        slices = max(rows[dataset, "milliseconds", run]["slices"] for run in runs)
-        reasons = {rows[dataset, SHOWN[0], run]["reason"] for run in runs} - {""}
-        groups.append({**first, "lines": lines, "subjects": subjects, "slices": slices,
-                       "reason": reasons.pop() if len(reasons) == 1 else ""})  # fmt: skip
+        notes = _notes([rows[dataset, metric, run] for metric in SHOWN for run in runs])
+        groups.append({**first, "lines": lines, "notes": notes})
     return {"runs": [(run, sources.title(run), run.startswith(f"{CLASSICAL}/")) for run in runs], "groups": groups}
 
 
@@ -190,9 +187,7 @@ def _cell(metric: str, row: dict[str, Any], best: dict[str, int | None], index: 
     return {
         "mean": shown.text(row["mean"]),
         "std": shown.text(row["std"]) if known else "",
-        "interval": f"{shown.text(row['low'])} … {shown.text(row['high'])}"
-        if known and row["low"] == row["low"]
-        else "",
+        "interval": f"{shown.text(row['low'])} … {shown.text(row['high'])}" if row["low"] == row["low"] else "",
         "paper": shown.text(row["paper"]) if row["paper"] == row["paper"] else "",
         "paper_std": shown.text(row["paper_std"]) if row["paper_std"] == row["paper_std"] else "",
         "best": best["mean"] == index,
@@ -201,8 +196,25 @@ def _cell(metric: str, row: dict[str, Any], best: dict[str, int | None], index: 
     }
 
 
-def _best(values: list[float], higher: bool) -> int | None:
-    known = [(value if higher else -value, -index) for index, value in enumerate(values) if value == value]
+def _notes(part: list[dict[str, Any]]) -> list[str]:
+    """What a set's heading says of it."""
+    first = part[0]
+    average = first["dataset"] == AVERAGE
+    subjects, slices = (max(row[key] for row in part) for key in ("subjects", "slices"))
+    reasons = {row["reason"] for row in part if row["metric"] == SHOWN[0]}
+    notes = [] if average else [str(first["distribution"])]
+    if first["stands_for"]:
+        notes.append(f"stands for {first['stands_for']}")
+    if subjects:
+        notes.append(f"{subjects} subject{'s' if subjects > 1 else ''}, {slices} slice{'s' if slices > 1 else ''}")
+    if len(reasons) == 1 and "" not in reasons:
+        notes += reasons
+    return notes + (["paper: its ten out-of-distribution sets"] if average else [])
+
+
+def _best(values: list[tuple[int, float]], higher: bool) -> int | None:
+    """Index of the best known value; the first of equals."""
+    known = [(value if higher else -value, -index) for index, value in values if value == value]
     return -max(known)[1] if known else None
 
 

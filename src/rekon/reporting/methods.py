@@ -18,7 +18,7 @@ FIT = {
 }
 NORMALISATION = {
     "mean_max": "mean over volumes of the maximum of RSS",
-    "volume_max": "each volume's own maximum of RSS, which for undersampled data is not known: favours every method alike",
+    "volume_max": "each volume's own maximum of RSS (from fully sampled data, where there are such)",
 }
 
 
@@ -33,22 +33,22 @@ def method_facts(sources: Sources) -> list[tuple[str, str]]:
     }
     effective = effective_accelerations(sources)
     return [
-        ("Sampling", "; ".join(sorted(masks)) + f". Effective acceleration: {effective}. Retrospective, same for all runs."),
+        ("Sampling", "; ".join(sorted(masks)) + f". Effective acceleration: {effective}. The same for all runs."),
         ("Reference", "root sum of squares over coils of the fully sampled images, on the networks' matrix."),
         ("Scored pixels", CROP[settings.crop] + "."),
         ("PSNR", f"10 log₁₀(D² / MSE) per slice, in dB; D is {RANGE[settings.data_range]}."),
         ("SSIM", "per slice, skimage's: 7 × 7 uniform window, k₁ = 0.01, k₂ = 0.03, the same D; shown in per cent."),
         ("NMSE", "‖reconstruction − reference‖² / ‖reference‖² per slice; shown in per cent, in the CSV files."),
-        ("Mean ± deviation", f"over {unit} of a set. “average”: mean over the zero-shot sets of their means, as in UEPS."),
+        ("Mean ± deviation", f"over {unit} of a set. “Average”: of the zero-shot sets' means, as in UEPS."),
         (
             "Intervals",
-            f"95 %, percentile bootstrap with {settings.bootstrap} resamples over subjects (all slices of a drawn subject), "
+            f"95 %, percentile bootstrap, {settings.bootstrap} resamples over subjects (all slices of a drawn subject) "
             "within each set; differences between runs are paired by slice. With few subjects such intervals are "
             "too narrow rather than too wide.",
         ),
         (
             "Runtime",
-            "wall time of one reconstruction of one slice with all its coils, without loading; the device is waited for, "
+            "wall time of reconstructing one slice with all its coils, without loading; the device is waited for, "
             "and a first call per shape is not counted. On a shared machine it is a rough number.",
         ),
         (
@@ -73,24 +73,22 @@ def effective_accelerations(sources: Sources) -> str:
 
 def dataset_facts(sources: Sources) -> list[dict[str, Any]]:
     """The scale's sets: what they are and how much of them was used."""
-    settings = sources.plan.scale.evaluation
     facts = []
     for name, used in sources.plan.scale.datasets.items():
         entry = sources.dataset(name)
-        normalisation = entry.normalisation
+        normalisation, field = entry.normalisation, entry.field_strength
         facts.append(
             {
                 "name": name,
                 "entry": entry,
                 "simulated": entry.source == "simulated",
-                "field": f"{entry.field_strength:g} T" if isinstance(entry.field_strength, float) else entry.field_strength,
+                "field": f"{field:g} T" if isinstance(field, float) else field,
                 "used": ", ".join(
                     f"{'all' if count is None else count} {split}"
                     for split in ("train", "validation", "test")
                     if (count := getattr(used, split)) != 0
                 ),
-                "distribution": "in-distribution" if name in settings.id else "zero-shot" if name in settings.ood else "",
-                "fit": FIT[entry.fit] if entry.reference else "k-space cropped or zero-padded; scored never",
+                "fit": FIT[entry.fit] if entry.reference else "k-space cropped or zero-padded; never scored",
                 "normalisation": NORMALISATION.get(str(normalisation), f"the constant {normalisation}"),
             }
         )  # fmt: skip

@@ -21,9 +21,8 @@ def draw(sources: Sources, study: str, table: pd.DataFrame, path: Path, device: 
     learned = [run for run in sources.runs(study) if not run.startswith(f"{CLASSICAL}/")]
     with look():
         figure, axes = pyplot.subplots(1, 2, figsize=(10.5, 3.7), gridspec_kw={"wspace": 0.24})
-        for axis, key, title in zip(
-            axes, ("mean", "paper"), (f"measured here, {device}", "paper, RTX 5090"), strict=True
-        ):
+        titles = {"mean": f"measured here, {device}", "paper": "paper, RTX 5090"}
+        for axis, (key, title) in zip(axes, titles.items(), strict=True):
             for index, run in enumerate(learned):
                 x, y = (rows[AVERAGE, metric, run][key] for metric in ("milliseconds", "psnr"))
                 style = {"color": LINES[index % len(LINES)], "marker": MARKERS[index % len(MARKERS)]}
