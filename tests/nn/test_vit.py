@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rekon.nn.attention import plan
 from rekon.nn.rope import rotate, rotation
 from rekon.nn.vit import Block, ViT
 
@@ -128,3 +129,12 @@ def test_rope_frequencies_pairs_and_axes():
     turned = rotate(x, (cosine, sine))
     torch.testing.assert_close(turned[11, 32:34], torch.tensor([math.cos(3), math.sin(3)]))  # by the column
     assert torch.equal(turned[:, :32], x[:, :32])
+
+
+@pytest.mark.parametrize("kernel", ["masked", "gather"])
+def test_a_layer_compiles_without_graph_breaks(kernel):
+    grid, device = (5, 4), torch.device("cpu")
+    block = tiny().blocks[1]
+    x, turn, how = torch.randn(2, 20, 16), rotation(grid, 8), plan(grid, 1, device, kernel)
+    compiled = torch.compile(block, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, turn, how), block(x, turn, how))
