@@ -1,0 +1,89 @@
+"""Commands of the data rules: simulate or download, convert, calibrate, masks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rekon.cli.app import DATA, Output, Spec, Threads, app, model_of
+
+
+@app.command(rich_help_panel=DATA)
+def simulate(dataset: str, split: str, volume: str, spec: Spec, output: Output) -> None:
+    """Simulate one volume and write it in the raw format of the set it stands for."""
+    from rekon.config import Dataset
+    from rekon.data.phantom import cohort
+
+    entry = model_of(Dataset, spec)
+    number = int(volume.rpartition("_")[2]) - cohort.FIRST_SUBJECT[split]
+    cohort.simulate(dataset, entry.simulation, split, number, output, entry)
+
+
+@app.command(rich_help_panel=DATA)
+def download(dataset: str, spec: Spec, output: Output) -> None:
+    """Fetch one published file (mirror first, REKON_MIRROR) and verify its checksum."""
+    from rekon.config import RemoteFile
+    from rekon.data.download import download as fetch
+
+    mirror = os.environ.get("REKON_MIRROR")
+    fetch(dataset, model_of(RemoteFile, spec), output, Path(mirror) if mirror else None)
+
+
+@app.command(rich_help_panel=DATA)
+def index(dataset: str, split: str, spec: Spec, output: Output) -> None:
+    """List the files of a licensed set below raw/; if there are none, say how to get them."""
+    from rekon.config import Dataset
+    from rekon.data.download import check_manual
+
+    check_manual(dataset, model_of(Dataset, spec), split, output.parent)
+
+
+@app.command(rich_help_panel=DATA)
+def convert(dataset: str, volume: str, raw: Path, spec: Spec, output: Output) -> None:
+    """Convert one raw file to a canonical volume (fastMRI-compatible HDF5)."""
+    from rekon.config import Dataset
+    from rekon.data.convert import convert as run
+
+    run(raw, output, dataset, model_of(Dataset, spec), volume)
+
+
+@app.command(rich_help_panel=DATA)
+def convert_set(
+    dataset: str, split: str, listing: Path, spec: Spec, folder: Annotated[Path, typer.Option()], threads: Threads = 1
+) -> None:
+    """Convert every file that `rekon index` listed; a file that fails is named and the others go on."""
+    from rekon.config import Dataset
+    from rekon.data.convert import convert_all
+
+    convert_all(dataset, split, model_of(Dataset, spec), listing, folder, threads)
+
+
+@app.command(rich_help_panel=DATA)
+def summarise(dataset: str, split: str, volumes: list[Path], spec: Spec, output: Output) -> None:
+    """Write the manifest of a split: volumes, hashes, sizes, normalisation constant."""
+    from rekon.config import Dataset
+    from rekon.data.summarise import summarise as run
+
+    run(dataset, split, model_of(Dataset, spec), volumes, output)
+
+
+@app.command(rich_help_panel=DATA)
+def calibrate(volume: Path, output: Output) -> None:
+    """Estimate ESPIRiT coil sensitivity maps and the coil-combined image of a volume."""
+    from rekon.data.calibrate import calibrate as run
+
+    run(volume, output)
+
+
+@app.command(rich_help_panel=DATA)
+def make_mask(spec: Spec, size: Annotated[str, typer.Option(help="HxW")], output: Output) -> None:
+    """Write a sampling mask for a matrix."""
+    from rekon.config import MaskSettings
+    from rekon.physics.masks import make_mask as make
+    from rekon.physics.masks import write_mask
+
+    height, width = (int(n) for n in size.split("x"))
+    write_mask(output, make(model_of(MaskSettings, spec), width), (height, width))

@@ -1,0 +1,76 @@
+"""Commands of the report rules: tables, figures, report, tracking, versions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rekon.cli.app import REPORT, Output, Threads, app, sources_of
+
+
+@app.command(rich_help_panel=REPORT)
+def write_plan(plan: str, output: Output) -> None:
+    """Write the validated configuration behind a report."""
+    from rekon.files import write_json
+    from rekon.recipe import Plan
+
+    document = json.loads(plan)
+    Plan.from_document(document, "plan")
+    write_json(output, document)
+
+
+@app.command(rich_help_panel=REPORT)
+def inspect(plan: Path, output: Output, threads: Threads = 1) -> None:
+    """Look inside the UEPS networks: coil maps, attention, runtime against the number of patches."""
+    import torch
+
+    from rekon.ueps.inspect import inspect as run
+
+    torch.set_num_threads(threads)
+    run(sources_of(plan), output)
+
+
+@app.command(rich_help_panel=REPORT)
+def tables(plan: Path, output: Annotated[Path, typer.Option(help="Folder.")]) -> None:
+    """Write the tables: measured beside published, scorecard, all scores."""
+    from rekon.reporting.scorecard import build_scorecard
+    from rekon.reporting.tables import build_tables
+
+    sources = sources_of(plan)
+    build_tables(sources, output)
+    build_scorecard(sources, output / "scorecard.csv")
+
+
+@app.command(rich_help_panel=REPORT)
+def report(plan: Path, output: Annotated[Path, typer.Option(help="Folder.")]) -> None:
+    """Write the figures and the self-contained report, index.html."""
+    from rekon.reporting.html import build_report
+
+    build_report(sources_of(plan), output)
+
+
+@app.command(rich_help_panel=REPORT)
+def log_mlflow(plan: Path, output: Output) -> None:
+    """Bring every training and evaluation run to MLflow (MLFLOW_TRACKING_URI, or mlflow.db here)."""
+    from rekon.reporting.tracking import ingest
+
+    sources = sources_of(plan)
+    scale = sources.plan.scale.scale
+    runs = [Path("runs") / scale / study / run for study, run in sources.plan.trained()]
+    results = [sources.result(f"{s}/{r}", d) for s, r in sources.plan.recipes for d in sources.datasets]
+    done = list(ingest(runs, results, None, output).values())
+    print(", ".join(f"{done.count(what)} {what}" for what in ("new", "replaced", "unchanged")))
+
+
+@app.command(rich_help_panel=REPORT)
+def version(
+    folders: list[str], remote: Annotated[str | None, typer.Option(help="Push there: a folder, s3://…")] = None
+) -> None:
+    """Record data/ and weights/ in data.dvc and weights.dvc; with --remote, push them."""
+    from rekon.reporting.versions import version as run
+
+    for folder, digest in run([folder.rstrip("/") for folder in folders], remote).items():
+        print(f"{folder}.dvc: {digest}")

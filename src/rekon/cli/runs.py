@@ -1,0 +1,81 @@
+"""Commands of the run rules: recipe, train, evaluate."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rekon.cli.app import TRAIN, Gpus, Output, Threads, app, compute_of, model_of
+
+BUDGET_EXIT = 75  # EX_TEMPFAIL: out of time, state saved, run the same command again
+
+
+@app.command(rich_help_panel=TRAIN)
+def write_recipe(recipe: str, output: Output) -> None:
+    """Write a run's recipe as YAML: everything that defines it."""
+    from rekon.config import Recipe
+    from rekon.files import write_yaml
+
+    write_yaml(output, model_of(Recipe, recipe, "recipe").model_dump(mode="json"))
+
+
+@app.command(rich_help_panel=TRAIN)
+def train(
+    recipe: Path,
+    train: Annotated[Path, typer.Option(help="Manifest of the training split.")],
+    validation: Annotated[Path, typer.Option(help="Manifest of the validation split.")],
+    mask: Annotated[Path, typer.Option(help="Mask artefact.")],
+    weights: Output,
+    metrics: Output,
+    provenance: Output,
+    state: Annotated[Path, typer.Option(help="Folder of the resumable state.")],
+    threads: Threads = 1,
+    gpus: Gpus = 0,
+    workers: Annotated[int, typer.Option(help="Processes that load data.")] = 0,
+    wall_minutes: Annotated[float, typer.Option(help="Wall time of the job; before it ends: save, exit 75.")] = 0,
+    max_minutes: Annotated[float, typer.Option(help="Train at most so long, then save and exit 75.")] = 0,
+) -> None:
+    """Train a run, or go on with it: the same command resumes, and ends with the same weights, byte for byte."""
+    from rekon.recipe import read_recipe
+    from rekon.studies import train as run
+
+    if gpus > 1 and "WORLD_SIZE" not in os.environ:  # one process per GPU, each of which comes here again
+        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}", "-m", "rekon"]
+        os.execv(sys.executable, [sys.executable, *launch, *sys.argv[1:]])
+    budget = max_minutes or (wall_minutes - max(2.0, 0.05 * wall_minutes) if wall_minutes else None)
+    finished = run(
+        read_recipe(recipe), {"train": train, "validation": validation, "mask": mask},
+        weights=weights, metrics=metrics, provenance=provenance, state=state,
+        compute=compute_of(threads, gpus, workers), max_minutes=budget,
+    )  # fmt: skip
+    if not finished:
+        raise typer.Exit(BUDGET_EXIT)
+
+
+@app.command(rich_help_panel=TRAIN)
+def evaluate(
+    recipe: Path,
+    manifest: Annotated[Path, typer.Option(help="Manifest of the test split.")],
+    mask: Annotated[Path, typer.Option(help="Mask artefact.")],
+    settings: Annotated[str, typer.Option(help="JSON: metric definitions.")],
+    scores: Output,
+    panel: Output,
+    provenance: Output,
+    weights: Annotated[Path | None, typer.Option(help="Weights of the run; none for classical methods.")] = None,
+    threads: Threads = 1,
+    gpus: Gpus = 0,
+) -> None:
+    """Score a run on a test set: one row per slice, one panel of pictures."""
+    from rekon.config import EvaluationSettings
+    from rekon.recipe import read_recipe
+    from rekon.studies import evaluate as run
+
+    run(
+        read_recipe(recipe), manifest=manifest, mask=mask, weights=weights,
+        settings=model_of(EvaluationSettings, settings, "--settings"),
+        scores=scores, panel=panel, provenance=provenance, compute=compute_of(threads, gpus),
+    )  # fmt: skip
