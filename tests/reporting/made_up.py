@@ -144,7 +144,7 @@ def fake_inspection(first: str, second: str, size: int) -> Inspection:
     times[0, -1] = np.nan
     return Inspection(
         tuple(
-            CoilMaps(name, "v0000", 1, 8, image, maps(0), maps(s), similarity) for name, s in ((first, 0.1), (second, 0.4))
+            CoilMaps(name, "v0000", 1, 8, (0, 2, 5, 7), image, maps(0), maps(s), similarity) for name, s in ((first, 0.1), (second, 0.4))
         ),
         Attention(
             first, "v0000", 1, image, queries, scores, np.array([0.3, 0.5, 0.6, 0.4], np.float32),

@@ -23,7 +23,8 @@ class CoilMaps:
     dataset: str
     volume: str
     slice: int
-    coils: int  # of the slice; the arrays hold some of them
+    coils: int  # of the slice
+    shown: tuple[int, ...]  # numbers of those that the arrays hold, from 0
     image: np.ndarray  # float32 (h, w): the reference image
     reference: np.ndarray  # complex64 (coil, h, w): ESPIRiT, from fully sampled data
     estimate: np.ndarray  # complex64 (coil, h, w): E2EVarNet, from the undersampled data

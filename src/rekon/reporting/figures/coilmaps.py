@@ -35,8 +35,8 @@ def draw(examples: Sequence[CoilMaps], path: Path) -> Drawn:
                     magnitude = axis.imshow(shown, cmap="viridis", vmin=0, vmax=top)
                 place = {"ha": "right", "va": "center", "transform": row[0].transAxes, "fontsize": 9}
                 row[0].text(-0.08, 0.5, label, **place)
-            for index in range(len(example.reference)):
-                pair[0][index].set_title(f"coil {index + 1}", fontsize=8.5, weight="normal")
+            for axis, number_of_coil in zip(pair[0], example.shown, strict=False):
+                axis.set_title(f"coil {number_of_coil + 1}", fontsize=8.5, weight="normal")
             heading = f"{example.dataset}\n{example.coils} coils"
             pair[0][0].text(-0.08, 1.12, heading, ha="right", va="top", weight="bold", transform=pair[0][0].transAxes)
             pair[0][-1].imshow(example.image, cmap="gray", vmin=0)
@@ -54,7 +54,7 @@ def draw(examples: Sequence[CoilMaps], path: Path) -> Drawn:
         path.name,
         "inside",
         "Coil sensitivity maps",
-        "Magnitude of the first coils' maps: ESPIRiT on fully sampled data above, what E2EVarNet estimates from the "
+        "Magnitude of some coils' maps: ESPIRiT on fully sampled data above, what E2EVarNet estimates from the "
         "undersampled data below. Agreement is |⟨a, b⟩| over all coils of the normalised maps at each pixel, 1 where "
         f"they are equal up to a common phase; its mean over the object: {numbers}. "
         "E2EVarNet is trained for images, not for maps: low agreement is not by itself a bad image.",
