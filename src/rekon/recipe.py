@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from rekon.config import Catalogue, Dataset, EvaluationSettings, MaskSettings, Recipe, Scale, Study
-from rekon.config.base import check, load
+from rekon.config.base import Strict, check, load
+from rekon.config.datasets import Split
 from rekon.config.ueps import ClassicalModel, UnrolledModel
 from rekon.errors import UserError
 
-MODELS = {"unrolled": UnrolledModel, "classical": ClassicalModel}  # kind of run -> its model section
+MODELS: dict[str, type[Strict]] = {"unrolled": UnrolledModel, "classical": ClassicalModel}  # kind of run -> its model section
 CLASSICAL = "classical"  # the study whose runs stand in every paper's tables
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def merge(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +67,7 @@ class Plan:
     def dataset(self, name: str) -> Dataset:
         return self.catalogue[name]
 
-    def volumes(self, dataset: str, split: str) -> list[str]:
+    def volumes(self, dataset: str, split: Split) -> list[str]:
         """Names of the volumes of a split, where they are known before anything is downloaded."""
         entry, wanted = self.catalogue[dataset], getattr(self.scale.datasets[dataset], split)
         if entry.simulation is not None:
@@ -82,7 +83,7 @@ class Plan:
         """Whether volume names are known at parse time (else the set is converted as a whole)."""
         return self.catalogue[dataset].source != "manual"
 
-    def splits(self, dataset: str) -> list[str]:
+    def splits(self, dataset: str) -> list[Split]:
         entry = self.scale.datasets[dataset]
         return [split for split in SPLITS if getattr(entry, split) != 0]
 

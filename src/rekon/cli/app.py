@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 DATA, TRAIN, REPORT, LOOK = "Data (rules)", "Runs (rules)", "Reports (rules)", "For people"
 
+Split = Literal["train", "validation", "test"]
 Spec = Annotated[str, typer.Option(help="JSON: the settings, as Snakemake resolved them from config/.")]
 Output = Annotated[Path, typer.Option(help="File to write; complete or absent, never partial.")]
 Folder = Annotated[Path, typer.Option(help="Folder to write into.")]

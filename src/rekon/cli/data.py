@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from rekon.cli.app import DATA, Output, Spec, Threads, app, model_of
+from rekon.cli.app import DATA, Output, Spec, Split, Threads, app, model_of
 
 
 @app.command(rich_help_panel=DATA)
-def simulate(dataset: str, split: str, volume: str, spec: Spec, output: Output) -> None:
+def simulate(dataset: str, split: Split, volume: str, spec: Spec, output: Output) -> None:
     """Simulate one volume and write it in the raw format of the set it stands for."""
     from rekon.config import Dataset
     from rekon.data.phantom import cohort

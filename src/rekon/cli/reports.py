@@ -30,7 +30,7 @@ def inspect(plan: Path, output: Output, threads: Threads = 1) -> None:
     from rekon.ueps.inspect import inspect as run
 
     torch.set_num_threads(threads)
-    run(sources_of(plan), output)
+    run(sources_of(plan).plan, output)
 
 
 @app.command(rich_help_panel=REPORT)

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from rekon.config.datasets import Catalogue
 from rekon.config.recipe import Recipe
 from rekon.config.scale import Scale
 from rekon.config.study import Study
 
-MODELS = {"datasets": Catalogue, "recipe": Recipe, "scale": Scale, "study": Study}
+MODELS: dict[str, type[BaseModel]] = {"datasets": Catalogue, "recipe": Recipe, "scale": Scale, "study": Study}
 
 
 def schema(name: str) -> dict[str, Any]:
