@@ -12,22 +12,32 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
 from rekon.config.datasets import Simulation
 from rekon.data.phantom import coils as receive
+from rekon.data.phantom.grids import (
+    Complex,
+    Floats,
+    carry,
+    centred_image,
+    dft,
+    fine_positions,
+    image_positions,
+    on_plane,
+    spline_matrix,
+    wider,
+)
 from rekon.data.phantom.signal import refocused, signal
 from rekon.data.phantom.tissue import FAT, relaxation
-from rekon.data.phantom.warp import Floats
 
-Complex = NDArray[np.complex64]
 View = Literal["axial", "sagittal", "coronal"]
 
-GRID = 2.25  # object samples per image sample
-BEYOND = {"axial": 1.12, "sagittal": 1.4, "coronal": 1.4}  # of the readout's field of view that is drawn; below the head and beside the knee the body goes on
+GRID = 2.06  # object samples per image sample
+# of the readout's field of view that is drawn: below the head, and above and below the knee, the body goes on
+BEYOND = {"axial": 1.12, "sagittal": 1.4, "coronal": 1.4}
 SUBSLICES = 3
-COIL_GRID = 28  # samples per axis at which sensitivities are computed; they are smooth, cubic splines do the rest
+SMOOTH = 6  # object samples per sample of phase and off-resonance; splines do the rest
+COIL_GRID = 28  # samples per axis at which sensitivities are computed; likewise
 GYROMAGNETIC = 42.577  # MHz/T
 FAT_SHIFT = 3.4  # ppm
 BANDWIDTH = 320.0  # Hz per image sample along the readout at 3 T and 128 samples; scanners widen it with the field
@@ -46,10 +56,10 @@ class Anatomy(Protocol):
     """A subject to be scanned; positions are scanner mm, right-anterior-superior."""
 
     def fractions(self, points: Floats, through: Floats) -> Floats:
-        """Tissue fractions (tissue, n) of points (n, 3), averaged over the offsets `through` (k, 3)."""
+        """Tissue fractions (tissue, h, w) on a plane of points (h, w, 3), averaged over offsets `through` (k, 3)."""
 
     def off_resonance(self, points: Floats) -> Floats:
-        """B0 deviation (n) in ppm."""
+        """B0 deviation (...) in ppm at points (..., 3)."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +94,12 @@ def scan(
     tissue = relaxation(simulation.field, sequence.contrast_agent, rng)
     strength = signal(sequence, tissue).astype(np.float32)
     (H, W), (rows, columns, normal) = simulation.matrix, AXES[view]
-    x_H, x_W = fine_positions(simulation, view)
+    beyond = min(BEYOND[view], simulation.oversampling)
+    x_H = fine_positions(H, simulation.fov[0], GRID, beyond)
+    x_W = fine_positions(W, simulation.fov[1], GRID, 1.0)
     H0 = H * simulation.oversampling
     to_H = dft(H0, x_H, simulation.fov[0] * simulation.oversampling)
-    to_W = dft(W, x_W, simulation.fov[1])
+    to_W_T = np.ascontiguousarray(dft(W, x_W, simulation.fov[1]).T)
     # an integral over the object becomes a sum over its samples; orthonormal FFT of the image
     cell = (x_H[1] - x_H[0]) * (x_W[1] - x_W[0]) / (simulation.fov[0] / H * simulation.fov[1] / W)
     to_H *= np.float32(cell / np.sqrt(H0 * W))
@@ -96,11 +108,11 @@ def scan(
     half = (SUBSLICES - 1) / 2
     depth = (np.arange(SUBSLICES) - half) / SUBSLICES * simulation.thickness
     through = (depth[:, None] * u[2]).astype(np.float32)
-    phase = smooth_phase(rng, np.linalg.norm(plane, axis=-1).max())
+    phase = SmoothPhase(rng, np.linalg.norm(plane, axis=-1).max())
     taper = excitation(x_H, simulation.fov[0])[:, None]
 
     # sensitivities on a coarse grid that spans the drawn region; splines carry them to the object and to the image
-    c_H, c_W = (np.linspace(x[0], x[-1], COIL_GRID) for x in (x_H, x_W))
+    c_H, c_W = (wider(x[0], x[-1], COIL_GRID) for x in (x_H, x_W))
     i_H, i_W = image_positions(H, simulation.fov[0]), image_positions(W, simulation.fov[1])
     fine = spline_matrix(c_H, x_H), spline_matrix(c_W, x_W)
     coarse = spline_matrix(c_H, i_H), spline_matrix(c_W, i_W)
@@ -120,26 +132,24 @@ def scan(
     image = np.empty((simulation.slices, H, W), np.complex64)
     maps = np.empty((simulation.slices, coils, H, W), np.complex64)
     for s in range(simulation.slices):
-        points = positions[s].reshape(-1, 3)
-        fractions = anatomy.fractions(points, through)
-        tissues[:, s] = fractions.reshape(-1, *shape[1:])
-        water = (strength * ~FAT) @ fractions
-        fat = (strength * FAT) @ fractions
-        magnitude = water.reshape(shape[1:])
-        magnitude[shift:] += fat.reshape(shape[1:])[: len(x_H) - shift]
-        angle = phase(points)
+        plane_s = positions[s]
+        fractions = anatomy.fractions(plane_s, through)
+        tissues[:, s] = fractions
+        magnitude = np.tensordot(strength * ~FAT, fractions, 1)
+        fat = np.tensordot(strength * FAT, fractions, 1)
+        magnitude[shift:] += fat[: len(x_H) - shift]
+        angle = on_plane(phase, plane_s, SMOOTH)
         if not refocused(sequence):
-            turns = hz_per_ppm * sequence.te / 1000  # per ppm
-            b0 = anatomy.off_resonance(points)
+            turns = np.float32(hz_per_ppm * sequence.te / 1000)  # per ppm
+            above, below = (on_plane(anatomy.off_resonance, plane_s + end, SMOOTH) for end in (through[0], through[-1]))
             # through the slice the phase spreads; in the plane the grid is fine enough to show it by itself
-            spread = anatomy.off_resonance(points + through[-1]) - anatomy.off_resonance(points + through[0])
-            magnitude *= np.sinc(turns * spread * SUBSLICES / (SUBSLICES - 1)).reshape(shape[1:])
-            angle = angle + np.float32(2 * np.pi * turns) * b0
-        objects[s] = magnitude * taper * np.exp(1j * angle).reshape(shape[1:])
-        in_place = receive_maps(coarse_maps[:, s], *fine)
-        clean[s] = to_H @ ((in_place * objects[s]) @ to_W.T)
-        image[s] = centred_image(to_H @ (objects[s] @ to_W.T), H)
-        maps[s] = receive_maps(coarse_maps[:, s], *coarse)
+            magnitude *= np.sinc(turns * (above - below) * np.float32(SUBSLICES / (SUBSLICES - 1)))
+            angle = angle + np.float32(np.pi) * turns * (above + below)
+        objects[s] = magnitude * taper * np.exp(1j * angle)
+        for c in range(coils):  # one by one: small arrays stay in the cache and are not paged in anew
+            np.matmul(to_H, (carry(coarse_maps[c, s], *fine) * objects[s]) @ to_W_T, out=clean[s, c])
+        image[s] = centred_image(to_H @ (objects[s] @ to_W_T), H)
+        maps[s] = carry(coarse_maps[:, s], *coarse)
     gain = SCALE * np.exp(rng.normal(0, 0.12)) / np.percentile(np.abs(image) * rss(maps), 99.5)
     for array in (clean, image, objects):
         array *= np.float32(gain)
@@ -149,37 +159,6 @@ def scan(
     kspace[..., :first] = 0
     kspace[..., first + simulation.phase_lines :] = 0
     return Scan(kspace, clean, image, maps, objects, tissues, sigma, positions)
-
-
-def image_positions(n: int, fov: float) -> NDArray[np.float64]:
-    """Positions (n) in mm of image samples; sample n // 2 is at 0."""
-    return (np.arange(n) - n // 2) * fov / n
-
-
-def fine_positions(simulation: Simulation, view: View) -> tuple[Floats, Floats]:
-    """Positions in mm of the object's samples along readout and phase encoding."""
-    beyond = min(BEYOND[view], simulation.oversampling)
-    out = []
-    for n, fov, more in zip(simulation.matrix, simulation.fov, (beyond, 1.0), strict=True):
-        count = round(GRID * n * more)
-        out.append(((np.arange(count) - (count - 1) / 2) * fov / (n * GRID)).astype(np.float32))
-    return out[0], out[1]
-
-
-def dft(n: int, positions: Floats, fov: float) -> Complex:
-    """Matrix (n, positions) of the Fourier sum to n centred k-space samples of spacing 1 / fov."""
-    k = (np.arange(n) - n // 2) / fov
-    return np.exp(-2j * np.pi * np.outer(k, positions)).astype(np.complex64)
-
-
-def centred_image(kspace: Complex, height: int) -> Complex:
-    """Image (..., height, W) of k-space (..., H0, W): inverse orthonormal centred FFT, readout oversampling removed."""
-    from scipy import fft
-
-    axes = (-2, -1)
-    out = fft.fftshift(fft.ifft2(fft.ifftshift(kspace, axes), norm="ortho"), axes)
-    start = kspace.shape[-2] // 2 - height // 2
-    return out[..., start : start + height, :]
 
 
 def rss(images: Complex, axis: int = -3) -> Floats:
@@ -192,25 +171,12 @@ def brightest(image: Complex, maps: Complex) -> float:
     return float(np.percentile(np.abs(image) * rss(maps), 99.0))
 
 
-def spline_matrix(source: NDArray, target: NDArray) -> Floats:
-    """(target, source) matrix of cubic spline interpolation from samples at `source`, evenly spaced, to `target`."""
-    index = (np.asarray(target) - source[0]) / (source[1] - source[0])
-    unit = ndimage.spline_filter1d(np.eye(len(source)), order=3, axis=1, mode="mirror")
-    columns = [ndimage.map_coordinates(row, index[None], order=3, prefilter=False, mode="mirror") for row in unit]
-    return np.stack(columns, axis=1).astype(np.float32)
-
-
-def receive_maps(coarse: Complex, along_H: Floats, along_W: Floats) -> Complex:
-    """Sensitivities (coil, h, w) from those on the coil grid."""
-    return along_H @ (coarse @ along_W.T)
-
-
 def excitation(x: Floats, fov: float) -> Floats:
     """Signal along the readout: full inside the field of view, gone where the transmit coil ends."""
     return (1 / (1 + np.exp((np.abs(x) / fov - 0.62) / 0.025))).astype(np.float32)
 
 
-class smooth_phase:  # noqa: N801 - used like a function
+class SmoothPhase:
     """Random object phase in radians: a constant, a gradient, and curvature of about a radian across the object."""
 
     def __init__(self, rng: np.random.Generator, radius: float) -> None:
@@ -220,7 +186,7 @@ class smooth_phase:  # noqa: N801 - used like a function
         self.square = rng.normal(0, 0.5, (3, 3)).astype(np.float32)
 
     def __call__(self, points: Floats) -> Floats:
-        """Phase (n) at points (n, 3)."""
+        """Phase (...) at points (..., 3)."""
         p = points / self.radius
         return self.constant + p @ self.linear + np.sum((p @ self.square) * p, axis=-1)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from rekon.data.phantom.face import Face
-from rekon.data.phantom.shapes import Floats, ellipsoid, inside, over, smooth_min
+from rekon.data.phantom.grids import Floats, on_plane
+from rekon.data.phantom.shapes import ellipsoid, inside, over, smooth_min
 from rekon.data.phantom.tissue import INDEX, NAMES
 from rekon.data.phantom.vessels import Vessels
 from rekon.data.phantom.warp import Warp, evaluate, lattice
@@ -21,7 +24,7 @@ COARSE = 4  # mm; grid of the distance to the brain's surface
 PAD = 15  # coarse voxels around the template
 
 # thickness in mm of the layers over the vault, from the brain outwards
-SUBARACHNOID, TABLE_INNER, DIPLOE, TABLE_OUTER, SCALP_FAT, SKIN = 2.2, 1.6, 2.6, 1.6, 3.3, 1.8
+SUBARACHNOID, TABLE_INNER, DIPLOE, TABLE_OUTER, SCALP_FAT, SKIN = 1.0, 1.6, 2.4, 1.6, 2.9, 1.8
 FOLDS, THICK = 5.0, 26.0  # mm between the knots of the fields that vary the cortex, and the shells
 SINUSES = ((0, 66, -30), (58, -20, -38), (-58, -20, -38))  # air in the skull base, which disturbs B0
 
@@ -33,26 +36,43 @@ def template_file(name: str) -> Path:
     return Path(spec.origin).parent / "datasets" / "data" / FILE.format(name)
 
 
+@dataclass(frozen=True)
+class Template:
+    """The average head: grey and white matter (x, y, z) in 1/255; on a coarse grid, distances in mm; origin in mm."""
+
+    grey: NDArray[np.uint8]
+    white: NDArray[np.uint8]
+    brain: Floats  # signed distance from the brain's surface
+    origin: Floats
+
+    def at(self, grid: Floats, points: Floats) -> Floats:
+        """Value (n) of a coarse grid at template points (n, 3)."""
+        index = ((points - self.origin) / np.float32(COARSE) + np.float32(PAD)).T
+        # a quadratic B-spline without prefilter: smooth, so that the skull has no facets
+        return ndimage.map_coordinates(grid, index, order=2, prefilter=False, mode="nearest", output=np.float32)
+
+
 @cache
-def template() -> tuple[NDArray[np.uint8], NDArray[np.uint8], Floats, Floats]:
-    """Grey and white matter (x, y, z) in 1/255, distance in mm from the brain's surface (coarse), template origin in mm."""
+def template() -> Template:
+    """Read what nilearn carries of MNI ICBM-152; about 0.3 s, once per process."""
     import nibabel
 
-    loaded = [nibabel.load(template_file(name)) for name in ("gm", "wm", "t1")]
+    loaded: list[Any] = [nibabel.load(template_file(name)) for name in ("gm", "wm", "t1")]
     grey, white, t1 = (np.asanyarray(volume.dataobj) for volume in loaded)
     mask = np.pad(t1[::COARSE, ::COARSE, ::COARSE] > 0, PAD)
-    mask = ndimage.binary_closing(mask, iterations=3)  # the skull does not follow the fissures
-    mask = ndimage.binary_fill_holes(mask)
-    distance = ndimage.distance_transform_edt(~mask) - ndimage.distance_transform_edt(mask)
-    distance = ndimage.gaussian_filter(distance.astype(np.float32), 0.8) * np.float32(COARSE)
-    return grey, white, distance, loaded[0].affine[:3, 3].astype(np.float32)
+
+    # growing and shrinking by 12 mm closes fissures: the skull does not follow them
+    outside = ndimage.distance_transform_edt(~mask).astype(np.float32) * np.float32(COARSE)
+    within = 12 - ndimage.distance_transform_edt(outside <= 12).astype(np.float32) * np.float32(COARSE)
+    brain = ndimage.gaussian_filter(np.where(outside > 12, outside, within), 0.8)
+    return Template(grey, white, brain, loaded[0].affine[:3, 3].astype(np.float32))
 
 
-def _surface(points: Floats) -> Floats:
-    """Signed distance (n) in mm of template points (n, 3) from the brain's surface."""
-    _, _, distance, origin = template()
-    index = ((points - origin) / COARSE + PAD).T
-    return ndimage.map_coordinates(distance, index, order=1, mode="nearest", output=np.float32)
+def _cranium(points: Floats) -> Floats:
+    """Signed distance (n) in mm from a smooth egg just inside the template's skull, which has no temporal fossae."""
+    radii = np.where(points[:, 1:2] > -20, np.array([66, 91, 76], np.float32), np.array([66, 80, 76], np.float32))
+    q = np.abs(points - np.array([0, -20, 6], np.float32)) / radii
+    return (np.sum(q**2.4, axis=1) ** np.float32(1 / 2.4) - 1) * np.float32(70)
 
 
 class Head:
@@ -89,34 +109,35 @@ class Head:
         return out
 
     def fractions(self, points: Floats, through: Floats) -> Floats:
-        """Tissue fractions, averaged through the slice.
-
-        points: (n, 3) in mm at the slice's centre; through: (k, 3) offsets in mm of the sub-slices.
-        Returns float32 (tissue, n); what is missing to 1 is air.
-        """
-        out = np.zeros((len(NAMES), len(points)), np.float32)
-        keep = self._not_far(points)
-        centre = self.warp(points[keep])
-        folds, thick = evaluate(self.folds, FOLDS, centre), evaluate(self.thick, THICK, centre)
+        """Tissue fractions (tissue, h, w) on a plane of points (h, w, 3); see acquire.Anatomy. The rest to 1 is air."""
+        out = np.zeros((len(NAMES), points.shape[0] * points.shape[1]), np.float32)
+        centre = on_plane(self.warp, points, 6)
+        thick = on_plane(lambda p: evaluate(self.thick, THICK, self.warp(p)), points, 6).ravel()
+        keep = self._not_far(centre.reshape(-1, 3))
+        centre, thick = centre.reshape(-1, 3)[keep], thick[keep]
+        folds = evaluate(self.folds, FOLDS, centre)
+        deep = self.face.tissues(centre) if self.face is not None else None
         for offset in through @ self.warp.matrix.T:
-            out[:, keep] += self._fractions(centre + offset, folds, thick)
-        return out / len(through)
+            out[:, keep] += self._fractions(centre + offset, folds, thick, deep)
+        return (out / len(through)).reshape(-1, *points.shape[:2])
 
-    def _not_far(self, points: Floats) -> NDArray[np.intp]:
-        """Points that may be inside the head: close by the affine part of the warp, with room for the rest of it."""
-        p = (points - self.warp.shift) @ self.warp.matrix.T
-        close = _surface(p) < 36
+    def _not_far(self, p: Floats) -> NDArray[np.intp]:
+        """Points (n, 3) that may be inside the head."""
+        brain, origin = template().brain, template().origin
+        index = np.clip(np.rint((p - origin) / COARSE + PAD).astype(np.intp), 0, np.array(brain.shape) - 1)
+        close = brain[index[:, 0], index[:, 1], index[:, 2]] < 30
         if self.face is not None:
-            close |= self.face.distance(p) < 12
+            close |= self.face.distance(p) < 6
         return np.flatnonzero(close)
 
-    def _fractions(self, p: Floats, folds: Floats, thick: Floats) -> Floats:
+    def _fractions(self, p: Floats, folds: Floats, thick: Floats, deep: Floats | None) -> Floats:
         out = np.zeros((len(NAMES), len(p)), np.float32)
-        skull = _surface(p) - (1.0 + 0.5 * thick)  # from the arachnoid space's inner surface, less its slack
+        # distance from the inner surface of the arachnoid space, which leaves the brain some slack
+        skull = template().at(template().brain, p) - (0.5 + 0.5 * thick)
         near = np.flatnonzero(skull < SUBARACHNOID + 2)
         out[:, near] = self._brain(p[near], folds[near], skull[near])
         far = np.flatnonzero(skull > SUBARACHNOID - 2)
-        out[:, far] += self._shells(p[far], skull[far], thick[far])
+        out[:, far] += self._shells(p[far], skull[far], thick[far], None if deep is None else deep[:, far])
         where = np.flatnonzero(skull < SUBARACHNOID + 1)
         blood = self.vessels.fraction(p[where])
         bleeds = blood > 0
@@ -127,10 +148,9 @@ class Head:
 
     def _brain(self, p: Floats, folds: Floats, depth: Floats) -> Floats:
         """Fractions (tissue, n) inside the skull: sharpened template probabilities, iron, lesions."""
-        grey, white, _, origin = template()
-        index = (p - origin).T
-        g = ndimage.map_coordinates(grey, index, order=1, output=np.float32) / 255
-        w = ndimage.map_coordinates(white, index, order=1, output=np.float32) / 255
+        index = (p - template().origin).T
+        g = ndimage.map_coordinates(template().grey, index, order=1, output=np.float32) / 255
+        w = ndimage.map_coordinates(template().white, index, order=1, output=np.float32) / 255
         c = np.clip(1 - g - w, 0, 1)
         central = np.exp(-(((p[:, 0] / 32) ** 2) + ((p[:, 1] + 12) / 48) ** 2 + ((p[:, 2] - 10) / 26) ** 2))
         # an average of many brains is blurred: a power of the odds restores one brain's sharp borders, and a random
@@ -154,7 +174,7 @@ class Head:
 
     def _nuclei(self, out: Floats, p: Floats) -> None:
         """Iron-rich nuclei: pallidum, red nucleus, substantia nigra."""
-        mirrored = p * np.float32([1, 1, 1])
+        mirrored = p.copy()
         mirrored[:, 0] = np.abs(p[:, 0])
         nuclei = (((19, -4, 0), (4.5, 9, 5.5)), ((5, -20, -9), (3, 3, 4)), ((10, -16, -12), (2.2, 6, 4)))
         for centre, radii in nuclei:
@@ -178,18 +198,20 @@ class Head:
             over(out, INDEX["tumour"], inside(d - radius - 1.2 * folds, 0.8))
             over(out, INDEX["necrosis"], inside(d - 0.68 * radius - 1.2 * folds, 0.8))
 
-    def _shells(self, p: Floats, skull: Floats, thick: Floats) -> Floats:
-        """Fractions (tissue, n) of skull, scalp and, where drawn, face, in what the brain leaves empty."""
-        vary = np.clip(1 + 0.22 * thick, 0.5, 1.6)
-        fat = SCALP_FAT * np.float32(self.scalp) * vary
+    def _shells(self, p: Floats, skull: Floats, thick: Floats, deep: Floats | None) -> Floats:
+        """Fractions (tissue, n) of skull, scalp and, where drawn, face (`deep`), in what the brain leaves empty."""
+        vary = np.clip(1 + 0.30 * thick, 0.4, 1.8)
+        behind = np.clip(-p[:, 1] / 90, 0, 1) ** 2  # the scalp is thickest at the occiput
+        fat = SCALP_FAT * np.float32(self.scalp) * np.clip(1 - 0.35 * thick + 0.5 * behind, 0.4, 2.0)
         layers = np.zeros((len(NAMES), len(p)), np.float32)
-        # temporal muscle, between skull and fat at the sides
-        side = np.exp(-(((p[:, 1] - 10) / 34) ** 2) - ((p[:, 2] + 12) / 30) ** 2) * np.clip(np.abs(p[:, 0]) / 60, 0, 1)
+        side = np.exp(-(((p[:, 1] - 15) / 30) ** 2) - ((p[:, 2] + 12) / 34) ** 2) * np.clip(np.abs(p[:, 0]) / 60, 0, 1)
         inner = skull - np.float32(SUBARACHNOID)  # distance from the skull's inner surface
-        diploe, outer_table = TABLE_INNER * vary, (TABLE_INNER + DIPLOE) * vary
+        diploe = TABLE_INNER * vary
+        outer_table = diploe + DIPLOE * vary * np.clip(1.1 - 1.6 * side, 0, 1)
         bone = outer_table + TABLE_OUTER * vary
-        muscle = bone + 0.8 + 9 * side.astype(np.float32)
-        outer = inner - muscle - fat - np.float32(SKIN)  # distance from the skin
+        # the scalp bridges the temporal fossae; what lies between it and the skull is the temporal muscle
+        bridge = smooth_min(_cranium(p) - 0.5 * thick, inner, 5)
+        outer = bridge - bone - np.float32(1.0) - 3 * side.astype(np.float32) - fat - np.float32(SKIN)
         low = np.zeros(len(p), np.float32)
         if self.face is not None:
             outer = smooth_min(outer, self.face.distance(p), 14.0)
@@ -198,12 +220,12 @@ class Head:
         marrow = inside(diploe - inner) * inside(inner - outer_table)
         layers[INDEX["marrow"]] = marrow
         layers[INDEX["bone"]] = inside(inner - bone) * (1 - marrow)
-        layers[INDEX["muscle"]] = inside(bone - inner) * inside(inner - muscle)
-        layers[INDEX["fat"]] = inside(muscle - inner) * inside(outer + SKIN)
-        if low.any():
-            assert self.face is not None
+        deeper = inside(outer + SKIN + fat)
+        layers[INDEX["muscle"]] = inside(bone - inner) * deeper
+        layers[INDEX["fat"]] = inside(bone - inner) * (1 - deeper) * inside(outer + SKIN)
+        if deep is not None and low.any():
             where = np.flatnonzero(low > 0)
-            deep = self.face.tissues(p[where])
+            deep = deep[:, where]
             under = inside(outer[where] + np.float32(SKIN) + fat[where], 0.8)
             deep *= under
             deep[INDEX["fat"]] += (1 - under) * inside(outer[where] + SKIN)
@@ -214,13 +236,15 @@ class Head:
         return layers * (1 - inside(inner, 0.7)) * inside(outer)
 
     def off_resonance(self, points: Floats) -> Floats:
-        """B0 deviation (n) in ppm at points (n, 3): imperfect shim, and the fields of the air-filled sinuses."""
-        x, y, z = points.T / np.float32(100)
+        """B0 deviation (...) in ppm at points (..., 3): imperfect shim, and the fields of the air-filled sinuses."""
+        x, y, z = np.moveaxis(points, -1, 0) / np.float32(100)
         basis = (x, y, z, x * y, y * z, x * z, x * x - y * y, 2 * z * z - x * x - y * y, np.ones_like(x))
-        ppm = sum(np.float32(a) * term for a, term in zip(self.b0, basis, strict=True))
+        ppm = np.zeros_like(x)
+        for weight, term in zip(self.b0, basis, strict=True):
+            ppm += np.float32(weight) * term
         for centre, strength in zip(SINUSES, self.sinus, strict=True):
-            r = points - np.float32(centre)
-            square = np.sum(r * r, axis=1)
-            # a sphere of air of radius 14 mm in water (9.4 ppm): field of a dipole along z, flat inside
-            ppm += np.float32(strength * 9.4 / 3 * 14**3) * (3 * r[:, 2] ** 2 - square) / (square + 18**2) ** 2.5
+            r = points - np.array(centre, np.float32)
+            square = np.sum(r * r, axis=-1)
+            # a sphere of air of radius 14 mm in water (9.4 ppm): the field of a dipole along z, softened inside
+            ppm += np.float32(strength * 9.4 / 3 * 14**3) * (3 * r[..., 2] ** 2 - square) / (square + 18**2) ** 2.5
         return ppm.astype(np.float32)

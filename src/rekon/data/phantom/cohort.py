@@ -9,7 +9,8 @@ from typing import cast
 import numpy as np
 
 from rekon.config.datasets import Dataset, Simulation, Split
-from rekon.data.phantom.acquire import Anatomy, Scan, View, centred_image, rss, scan
+from rekon.data.phantom.acquire import Anatomy, Scan, View, rss, scan
+from rekon.data.phantom.grids import centred_image
 from rekon.data.phantom.rawfile import header, write_raw
 from rekon.errors import UserError
 from rekon.randomness import generator
@@ -67,7 +68,7 @@ def subject(dataset_name: str, simulation: Simulation, number: int, view: View) 
 def simulated_scan(
     dataset_name: str, simulation: Simulation, split: Split, index: int, dataset: Dataset | None = None
 ) -> Scan:
-    """The index-th volume of a split with everything that is true about it: object, tissues, maps, noise-free k-space."""
+    """The index-th volume of a split with all that is true about it: object, tissues, maps, noise-free k-space."""
     number = subject_number(split, index)
     view = default_view(simulation, dataset)
     contrast = list(simulation.sequences)[index % len(simulation.sequences)]

@@ -78,4 +78,4 @@ def noise_factor(count: int, correlation: float = 0.15) -> NDArray[np.complex128
     apart = np.minimum(apart, count - apart)
     sign = np.sign(index[None, :] - index[:, None])
     covariance = np.where(apart == 0, 1.0, correlation**apart * np.exp(0.6j * sign))
-    return np.linalg.cholesky(covariance)
+    return np.asarray(np.linalg.cholesky(covariance), np.complex128)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from rekon.data.phantom.shapes import Floats, inside, polygon
+from rekon.data.phantom.grids import Floats
+from rekon.data.phantom.shapes import inside, polygon
 from rekon.data.phantom.tissue import INDEX, NAMES
 
 STEP = 1.5  # mm
@@ -53,7 +54,8 @@ def _midline() -> np.ndarray:
     yy, zz = np.broadcast_arrays(Y[:, None], Z[None, :])
     cord = _spine(zz)
     behind = (yy < cord - 14) & (zz < -75)
-    label[behind & (np.sin(zz / 3.7 + yy / 9) > 0.72)] = fat  # planes between the neck muscles
+    planes = np.sin(zz / 14 + yy / 7 + 1.5 * np.sin(zz / 21))
+    label[behind & (np.abs(planes) < 0.13)] = fat  # between the neck muscles
     label[_ellipse((-62, -86, 10, 9))] = fat
     # face: nasal cavity with turbinates, palate, tongue, jaws
     label[_ellipse((63, -49, 27, 20))] = mucosa
@@ -68,8 +70,8 @@ def _midline() -> np.ndarray:
     label[_ellipse((80, -75, 5, 5))] = marrow
     label[_ellipse((34, -74, 13, 3.5), 30)] = mucosa  # soft palate
     label[_ellipse((56, -99, 27, 22))] = muscle  # tongue
-    streaks = _ellipse((56, -99, 24, 19)) & (np.sin(np.hypot(yy - 62, zz + 135) / 2.4) > 0.75)
-    label[streaks] = fat
+    septum = _ellipse((54, -103, 20, 13)) & (np.abs(np.sin(np.arctan2(zz + 126, yy - 80) * 7)) < 0.13)
+    label[septum] = fat  # planes that fan out from the mandible
     label[_ellipse((60, -77, 21, 2.0))] = air
     label[_ellipse((74, -116, 9, 13), -12)] = bone  # mandible
     label[_ellipse((74, -116, 6.5, 10.5), -12)] = marrow
@@ -103,7 +105,8 @@ def _lateral() -> np.ndarray:
     bone, fat, mucosa, muscle = INDEX["bone"], INDEX["fat"], INDEX["mucosa"], INDEX["muscle"]
     label = np.full((len(Y), len(Z)), muscle)
     yy, zz = np.broadcast_arrays(Y[:, None], Z[None, :])
-    label[(np.sin(yy / 5.5 + np.sin(zz / 17)) > 0.78) & (zz < -60)] = fat
+    planes = np.sin(yy / 6.5 + 1.8 * np.sin(zz / 19) + zz / 40) + 0.5 * np.sin(zz / 7 - yy / 11)
+    label[(np.abs(planes) < 0.09) & (zz < -60)] = fat
     label[_ellipse((52, -33, 27, 17))] = fat  # orbit
     label[_ellipse((66, -33, 12.5, 12))] = INDEX["fluid"]  # eye
     label[_ellipse((73, -33, 2.5, 5))] = muscle  # lens
@@ -125,11 +128,11 @@ class Face:
 
     def __init__(self) -> None:
         self.outline = _outline()
-        self.sheets = []
+        self.sheets: list[tuple[list[int], Floats]] = []
         for label in (_midline(), _lateral()):
             present = sorted(set(np.unique(label)) - {-1})
-            sheet = {i: ndimage.gaussian_filter((label == i).astype(np.float32), 0.45) for i in present}
-            self.sheets.append(sheet)
+            images = [ndimage.gaussian_filter((label == i).astype(np.float32), 0.45) for i in present]
+            self.sheets.append((present, np.stack(images, axis=-1)))
 
     def distance(self, points: Floats) -> Floats:
         """Signed distance (n) in mm of points (n, 3) from the skin of face and neck."""
@@ -145,12 +148,18 @@ class Face:
         x = np.abs(points[:, 0])
         out = np.zeros((len(NAMES), len(points)), np.float32)
         middle = inside((x - 17).astype(np.float32), 5.0)
-        for sheet, weight in zip(self.sheets, (middle, 1 - middle), strict=True):
-            for index, image in sheet.items():
-                out[index] += weight * self._sample(image, points)
+        for (present, images), weight in zip(self.sheets, (middle, 1 - middle), strict=True):
+            out[present] += weight * self._sample(images, points).T
         return out
 
     @staticmethod
     def _sample(image: np.ndarray, points: Floats) -> Floats:
-        index = np.stack([(points[:, 1] - Y[0]) / STEP, (points[:, 2] - Z[0]) / STEP])
-        return ndimage.map_coordinates(image, index, order=1, mode="nearest", output=np.float32)
+        """Bilinear interpolation of `image` (y, z) or (y, z, channel) at points (n, 3): (n) or (n, channel)."""
+        a = np.clip((points[:, 1] - Y[0]) / STEP, 0, len(Y) - 1.001).astype(np.float32)
+        b = np.clip((points[:, 2] - Z[0]) / STEP, 0, len(Z) - 1.001).astype(np.float32)
+        i, j = a.astype(np.intp), b.astype(np.intp)
+        a, b = a - i, b - j
+        if image.ndim == 3:
+            a, b = a[:, None], b[:, None]
+        upper = image[i, j] * (1 - b) + image[i, j + 1] * b
+        return upper * (1 - a) + (image[i + 1, j] * (1 - b) + image[i + 1, j + 1] * b) * a

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from rekon.config.datasets import Sequence, Simulation
+from rekon.config.datasets import Simulation
 from rekon.files import atomic_path
 
 HEADER = """<?xml version="1.0"?>

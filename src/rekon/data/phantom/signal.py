@@ -14,6 +14,7 @@ FLOW_VOID = 0.12  # of the static signal: what flowing blood keeps in a spin ech
 SUPPRESSED = 0.12  # of the static signal: what fat saturation leaves of fat
 TRAIN = 128  # excitations per inversion (MP-RAGE, MP2RAGE)
 SPACING = 7.0  # ms between them
+SECOND_SPACING = 31.0  # ms, in the second train of MP2RAGE, which reads several echoes
 FIRST_TRAIN = 670.0  # ms: first inversion time of MP2RAGE; `ti` is the second (Caan et al., HBM 40 (2019) 1786)
 FIRST_FLIP = 7.0  # degrees
 
@@ -41,23 +42,26 @@ def gradient_echo(tissue: Relaxation, tr: float, te: float, flip: float) -> Arra
     return tissue.pd * np.sin(a) * (1 - e1) / (1 - np.cos(a) * e1) * np.exp(-te / tissue.t2_star)
 
 
-def mprage(tissue: Relaxation, tr: float, te: float, ti: float, flip: float, before: Array | float = 0.0) -> Array:
+def mprage(
+    tissue: Relaxation, tr: float, te: float, ti: float, flip: float, spacing: float = SPACING, before: float = 0.0
+) -> Array:
     """(tissue,) signal at the centre of a train of TRAIN excitations, `ti` ms after an inversion repeated every `tr`.
 
     Steady state over inversions: Mz is propagated through inversion, recovery, the train (Mz → Mz cos α with
-    recovery in between) and recovery; every step is affine in Mz, so the fixed point is exact. `before`: flip angle
-    in degrees of an equal train centred on FIRST_TRAIN, as in MP2RAGE; 0 for none. Times in ms.
+    recovery in between) and recovery; every step is affine in Mz, so the fixed point is exact. `spacing`:
+    between excitations. `before`: flip angle in degrees of a train of spacing SPACING centred on FIRST_TRAIN, as in
+    MP2RAGE; 0 for none. Times in ms.
     """
-    duration = TRAIN * SPACING
+    first, duration = TRAIN * SPACING, TRAIN * spacing
 
     def recover(state: tuple[Array, Array], time: float) -> tuple[Array, Array]:
         gain, offset = state
         e = np.exp(-time / tissue.t1)
         return gain * e, offset * e + (1 - e)
 
-    def pulses(state: tuple[Array, Array], count: int, angle: float) -> tuple[Array, Array]:
+    def pulses(state: tuple[Array, Array], count: int, angle: float, gap: float) -> tuple[Array, Array]:
         gain, offset = state
-        c, e = np.cos(np.deg2rad(angle)), np.exp(-SPACING / tissue.t1)
+        c, e = np.cos(np.deg2rad(angle)), np.exp(-gap / tissue.t1)
         power = (c * e) ** count
         return gain * power, offset * power + (1 - e) * (1 - power) / (1 - c * e)
 
@@ -65,12 +69,12 @@ def mprage(tissue: Relaxation, tr: float, te: float, ti: float, flip: float, bef
         state = (-state[0], -state[1])
         clock = 0.0
         if before:
-            state = recover(state, FIRST_TRAIN - duration / 2)
-            state = pulses(state, TRAIN, float(np.max(before)))
-            clock = FIRST_TRAIN + duration / 2
+            state = recover(state, FIRST_TRAIN - first / 2)
+            state = pulses(state, TRAIN, before, SPACING)
+            clock = FIRST_TRAIN + first / 2
         state = recover(state, max(ti - duration / 2 - clock, 0.0))
-        centre = pulses(state, TRAIN // 2, flip)
-        state = pulses(centre, TRAIN - TRAIN // 2, flip)
+        centre = pulses(state, TRAIN // 2, flip, spacing)
+        state = pulses(centre, TRAIN - TRAIN // 2, flip, spacing)
         return recover(state, max(tr - ti - duration / 2, 0.0)), centre
 
     one, zero = np.ones_like(tissue.t1), np.zeros_like(tissue.t1)
@@ -93,7 +97,7 @@ def signal(sequence: Sequence, tissue: Relaxation) -> Array:
         case "mprage":
             value = mprage(tissue, s.tr, s.te, s.ti or 0.0, s.flip)
         case "mp2rage":
-            value = mprage(tissue, s.tr, s.te, s.ti or 0.0, s.flip, before=FIRST_FLIP)
+            value = mprage(tissue, s.tr, s.te, s.ti or 0.0, s.flip, SECOND_SPACING, FIRST_FLIP)
     if s.kind in ("spin_echo", "inversion_recovery") and not s.contrast_agent:
         value = np.where([t.flow for t in TABLE.values()], FLOW_VOID * value, value)
     if s.fat_saturation:

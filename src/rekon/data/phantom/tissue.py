@@ -30,13 +30,13 @@ class Tissue:
 # brain at 3 T: Stanisz et al., Magn Reson Med 54 (2005) 507; Wansapura et al., JMRI 9 (1999) 531. T2 of fat is the
 # apparent one of fast spin echoes, in which J-coupling is refocused.
 TABLE: dict[str, Tissue] = {
-    "grey": Tissue(0.84, 1400, 95, 9.0),
-    "white": Tissue(0.71, 820, 72, 8.0),
+    "grey": Tissue(0.84, 1400, 95, 6.5),
+    "white": Tissue(0.71, 820, 72, 12.0),
     "iron": Tissue(0.78, 1050, 60, 22.0),  # globus pallidus, substantia nigra, red nucleus
     "csf": Tissue(1.0, 4300, 1500, 1.0, t1_power=0.0, t2_power=0.0),
     "bone": Tissue(0.12, 400, 4, 80.0, t1_power=0.2),
-    "marrow": Tissue(0.72, 420, 85, 35.0, t1_power=0.2, t2_power=0.1, fat=True),
-    "fat": Tissue(0.80, 380, 95, 6.0, t1_power=0.2, t2_power=0.1, fat=True),
+    "marrow": Tissue(0.66, 420, 85, 50.0, t1_power=0.2, t2_power=0.1, fat=True),
+    "fat": Tissue(0.72, 380, 95, 30.0, t1_power=0.2, t2_power=0.1, fat=True),
     "skin": Tissue(0.65, 1000, 45, 12.0, t1_agent=600),
     "muscle": Tissue(0.78, 1350, 38, 8.0, t1_power=0.35, t1_agent=900),
     "mucosa": Tissue(0.85, 1300, 90, 10.0, t1_agent=350),
@@ -69,7 +69,9 @@ def relaxation(
     """Tissue properties at `field` in T; with `rng`, a subject's own, log-normal around the table by `spread`."""
     ratio = field / 3.0
     table = TABLE.values()
-    vary = np.exp(rng.normal(0, spread, (3, len(NAMES)))) if rng is not None else np.ones((3, len(NAMES)))
+    vary = np.ones((3, len(NAMES)))
+    if rng is not None:  # mostly alike for all tissues (age, temperature, calibration), a third of it each one's own
+        vary = np.exp(rng.normal(0, spread, (3, 1)) + rng.normal(0, spread / 3, (3, len(NAMES))))
     agent = [tissue.t1_agent if contrast_agent else None for tissue in table]
     t1 = np.array([a or tissue.t1 * ratio**tissue.t1_power for a, tissue in zip(agent, table, strict=True)])
     r2 = np.array([1 / tissue.t2 * ratio**tissue.t2_power for tissue in table]) / vary[2]

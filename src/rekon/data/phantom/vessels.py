@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from rekon.data.phantom.shapes import Floats, inside
+from rekon.data.phantom.grids import Floats
+from rekon.data.phantom.shapes import inside
 
 STEP = 0.8  # mm between the beads of a tube
 Path = list[tuple[float, float, float]]

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Floats = NDArray[np.float32]
+from rekon.data.phantom.grids import Floats
 
 EXTENT = 160.0  # mm; lattices cover [-EXTENT, EXTENT]³
 INJECTIVE = 0.40  # of the spacing: a cubic B-spline deformation in 3D whose coefficients stay below is one-to-one
-LEVELS = ((44.0, 4.5), (17.0, 1.7))  # (lattice spacing, standard deviation of the coefficients) in mm
+LEVELS = ((44.0, 4.5), (20.0, 1.8))  # (lattice spacing, standard deviation of the coefficients) in mm
 
 
 def lattice(rng: np.random.Generator, spacing: float) -> Floats:
@@ -57,7 +57,11 @@ class Warp:
         shift: float = 3.0,
         levels: tuple[tuple[float, float], ...] = LEVELS,
     ) -> None:
-        """mean: size of the subject relative to the template; scale: relative standard deviation per axis; angle: degrees; shift: mm; levels: see LEVELS."""
+        """Draw a subject's shape.
+
+        mean: size relative to the template; scale: relative standard deviation of the size, and of each axis;
+        angle: degrees; shift: mm; levels: see LEVELS.
+        """
         size = mean + np.clip(rng.normal(0, scale / 1.5), -0.08, 0.08)  # the whole head ...
         axes = 1 + np.clip(rng.normal(0, scale / 1.5, 3), -0.08, 0.08)  # ... and each axis
         turn = rotation(np.deg2rad(np.clip(rng.normal(0, angle, 3), -3 * angle, 3 * angle)))
