@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "rekon"
 FLOOR = {
-    "errors": 0, "files": 0, "randomness": 0, "config": 0, "provenance": 0,
+    "errors": 0, "files": 0, "hdf5": 0, "randomness": 0, "config": 0, "provenance": 0,
     "recipe": 1, "physics": 1,
     "data": 2, "nn": 2, "training": 2, "evaluation": 2,
     "classical": 3, "ueps": 3,

@@ -1,3 +1,4 @@
+import io
 import time
 
 import h5py
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import head, image_of
 
+from rekon import hdf5
 from rekon.data.header import Header, full_header, parse_header
 from rekon.data.volume import REQUIRED, Volume, write_volume
 from rekon.errors import UserError
@@ -208,22 +210,38 @@ def test_missing_volume_and_folder(tmp_path):
         Volume(tmp_path)
 
 
-class FullDisk(h5py.File):
-    """HDF5 notices a full disk as late as on closing."""
-
-    def close(self):
-        if self.id:
-            super().close()
-            raise OSError(28, "No space left on device")
-
-
+@pytest.mark.parametrize("room", [0, 100, 5_000, 30_000])
 @pytest.mark.parametrize("before", [b"", b"what was there"])
-def test_full_disk_leaves_what_was_there(tmp_path, monkeypatch, before):
+def test_full_disk_leaves_what_was_there(tmp_path, monkeypatch, before, room):
+    """A disk on which only `room` bytes fit: the last write takes a part, as real ones do."""
     path = tmp_path / "v.h5"
     if before:
         path.write_bytes(before)
-    monkeypatch.setattr(h5py, "File", FullDisk)
+    left = room
+
+    def write(self, data):
+        nonlocal left
+        if not left:
+            raise OSError(28, "No space left on device")
+        done = io.FileIO.write(self, data[:left])
+        left -= done
+        return done
+
+    monkeypatch.setattr(hdf5._Patient, "put", write)
     with pytest.raises(UserError, match="no space left") as caught:
         write_volume(path, K)
     assert str(path) in str(caught.value)
     assert [(file, file.read_bytes()) for file in tmp_path.iterdir()] == ([(path, before)] if before else [])
+
+
+def test_the_fastmri_package_reads_it(tmp_path, kspace):
+    mri_data = pytest.importorskip("fastmri.data.mri_data", reason="the fastmri package is not installed")
+    header = Header((32, 40), (32, 36), 16, 31)
+    write_volume(tmp_path / "v.h5", kspace, header_xml=header.xml(), attrs={"acquisition": "AXT2", "patient_id": "p"})
+    dataset = mri_data.SliceDataset(tmp_path, challenge="multicoil")
+    assert len(dataset) == 2
+    values, _, target, attrs, name, index = dataset[1]
+    np.testing.assert_array_equal(values, kspace[1])
+    assert target.shape == (32, 36) and (name, index) == ("v.h5", 1)
+    assert (attrs["padding_left"], attrs["padding_right"]) == (4, 36)
+    assert attrs["recon_size"] == (32, 36, 1) and attrs["max"] > 0

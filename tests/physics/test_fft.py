@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rekon.physics.fft import centre_crop, centre_pad, fft2c, fftc, ifft2c, ifftc, reflect_pad
+from rekon.physics.fft import centre_crop, centre_pad, crop_fov, fft2c, fftc, ifft2c, ifftc, reflect_pad
 
 sizes = st.integers(1, 20)
 
@@ -82,3 +82,14 @@ def test_low_pass_by_cropping_k_space_keeps_the_picture_in_place():
     x[16, 16] = 1
     small = np.abs(ifft2c(np.ascontiguousarray(centre_crop(fft2c(x), (16, 16)))))
     assert np.unravel_index(small.argmax(), small.shape) == (8, 8)
+
+
+@settings(deadline=None, max_examples=40)
+@given(n=st.integers(1, 24), fraction=st.floats(0, 1), axis=st.sampled_from([-1, -2]))
+def test_field_of_view_is_cropped_in_image_space(n, fraction, axis):
+    size = max(1, round(fraction * n))
+    k = image(2, n, 6) if axis == -2 else image(2, 6, n)
+    kept = np.take(ifftc(k, axis), range(n // 2 - size // 2, n // 2 - size // 2 + size), axis)
+    before = k.copy()
+    np.testing.assert_allclose(crop_fov(k, size, axis), fftc(kept, axis), atol=1e-5)
+    np.testing.assert_array_equal(k, before)

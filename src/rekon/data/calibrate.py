@@ -10,7 +10,7 @@ import numpy as np
 
 from rekon.data.volume import Volume
 from rekon.errors import UserError
-from rekon.files import atomic_path
+from rekon.hdf5 import create
 from rekon.physics.coils import coil_combine
 from rekon.physics.espirit import espirit_maps
 from rekon.physics.fft import ifft2c
@@ -32,7 +32,7 @@ def calibrate(
     its zero-filled images.
     """
     parameters = {"width": width, "kernel": kernel, "threshold": threshold, "crop": crop, "iterations": iterations}
-    with Volume(volume_path) as volume, atomic_path(out_path) as temporary, h5py.File(temporary, "w") as file:
+    with Volume(volume_path) as volume, create(out_path) as file:
         slices, coils, rows, columns = volume.shape
         maps = file.create_dataset(
             "maps", volume.shape, np.complex64, chunks=(1, coils, rows, columns), track_times=False

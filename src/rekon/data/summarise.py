@@ -19,8 +19,11 @@ def summarise(
 
     `mean_max` is the mean over volumes of max(RSS), UEPS's constant; `hash` names the volumes and their bytes, so equal
     data have equal hashes wherever they lie. Raises UserError for no volumes, for two of the same name, and when only
-    some have a reference.
+    some have a reference. A path ending in .converted, the mark that `convert_all` ran, stands for all volumes in
+    data/kspace/<dataset>/<split>.
     """
+    if [Path(path).suffix for path in volume_paths] == [".converted"]:
+        volume_paths = list(Path("data/kspace", dataset_name, split).glob("*.h5"))
     if not volume_paths:
         raise UserError(
             f"{out}: split {split!r} of {dataset_name!r} has no volumes; ask for at least one in the scale."

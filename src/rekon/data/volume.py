@@ -21,7 +21,7 @@ import numpy as np
 
 from rekon.data.header import Header, full_header, parse_header
 from rekon.errors import UserError
-from rekon.files import atomic_path
+from rekon.hdf5 import create
 from rekon.physics.coils import rss
 from rekon.physics.fft import centre_crop, ifft2c
 
@@ -61,7 +61,7 @@ def write_volume(
     crop = (min(recon[0], rows), min(recon[1], columns))
 
     largest, energy = 0.0, 0.0
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with create(path) as file:
         file.create_dataset("ismrmrd_header", data=xml, track_times=False)
         stored = file.create_dataset(
             "kspace", (slices, coils, rows, columns), np.complex64, chunks=(1, coils, rows, columns), track_times=False

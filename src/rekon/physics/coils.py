@@ -18,10 +18,13 @@ def rss(images: Array, dim: int = -3) -> Array:
     Differentiable in torch, with gradient zero (not NaN) where every coil is zero.
     """
     if isinstance(images, np.ndarray):
-        power = images.real**2
-        if np.iscomplexobj(images):
-            power += images.imag**2
-        return np.sqrt(power.sum(dim))
+        coils = np.moveaxis(images, dim, 0)
+        power = np.zeros(coils.shape[1:], dtype=coils.real.dtype)
+        for coil in coils:  # one coil at a time stays in the processor's cache
+            power += np.square(coil.real)
+            if np.iscomplexobj(coil):
+                power += np.square(coil.imag)
+        return np.sqrt(power)
     import torch
 
     return torch.linalg.vector_norm(_as_real(images, dim), dim=(dim, -1) if dim >= 0 else (dim - 1, -1))

@@ -20,7 +20,6 @@ import numpy as np
 from rekon.config.base import check
 from rekon.config.recipe import MaskSettings
 from rekon.errors import UserError
-from rekon.files import atomic_path
 
 if TYPE_CHECKING:
     import h5py
@@ -99,10 +98,10 @@ def make_mask(settings: MaskSettings, width: int) -> Mask:
 
 def write_mask(path: Path | str, mask: Mask, size: tuple[int, int]) -> None:
     """Write a mask artefact for a matrix `size` (H, W): the lines, the ACS, both accelerations, what made it."""
-    import h5py
+    from rekon.hdf5 import create
 
     assert size[1] == mask.width, f"mask of {mask.width} lines for a matrix {size}"
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with create(path) as file:
         file.create_dataset("mask", data=mask.columns, track_times=False)
         file.attrs["acs"] = mask.acs
         file.attrs["size"] = size

@@ -18,7 +18,7 @@ from rekon.config.datasets import Dataset
 from rekon.data.formats.raw import RawVolume, canonical, even
 from rekon.data.header import parse_header
 from rekon.errors import UserError
-from rekon.physics.fft import fftc, ifftc
+from rekon.physics.fft import crop_fov
 
 _AGAIN = "get the file again or leave it out of the data set"
 
@@ -75,8 +75,7 @@ def _volume(path: Path, file: h5py.File, dataset: Dataset) -> RawVolume:
             raise UserError(f"{path}: slice {index} of 'kspace' cannot be read; {_AGAIN}.") from None
         one = one.reshape(coils, rows, columns)
         if keep < rows:
-            top = rows // 2 - keep // 2
-            one = fftc(ifftc(one, -2)[:, top : top + keep], -2)
+            one = crop_fov(one, keep, -2)
         return canonical(one)
 
     attrs = {name: str(file.attrs[name]) for name in ("acquisition", "patient_id") if name in file.attrs}

@@ -38,7 +38,9 @@ def even(size: tuple[int, int]) -> tuple[int, int]:
 
 def canonical(kspace: np.ndarray) -> np.ndarray:
     """Complex64, contiguous, and with one line of zeros where a size is odd: (..., H, W)."""
-    return np.ascontiguousarray(centre_pad(kspace, even(kspace.shape[-2:])), dtype=np.complex64)
+    size = even(kspace.shape[-2:])
+    padded = kspace if kspace.shape[-2:] == size else centre_pad(kspace, size)
+    return np.ascontiguousarray(padded, dtype=np.complex64)
 
 
 def acquired_columns(kspace: np.ndarray) -> tuple[int, int]:
