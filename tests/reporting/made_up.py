@@ -73,7 +73,8 @@ def fake_rows(dataset: str, run: str, subjects: int, slices: int, shift: float, 
             rows.append(
                 {
                     "dataset": dataset, "volume": f"v{subject:04d}", "subject": f"{dataset}-s{subject}", "slice": index,
-                    "contrast": "T1", "pattern": "equispaced", "acceleration": 4, "effective_acceleration": 3.2, "coils": 8,
+                    "contrast": "T1", "pattern": "equispaced", "acceleration": 4, "effective_acceleration": 3.2,
+                    "coils": 8,
                     "psnr": psnr if reference else None, "ssim": 1 - 10 ** (-psnr / 25) if reference else None,
                     "nmse": 10 ** (-psnr / 15) if reference else None,
                     "milliseconds": MILLISECONDS[run] * (1 + 0.05 * own.standard_normal()),
@@ -103,7 +104,7 @@ def picture(size: int) -> np.ndarray:
 
 def provenance(rule: str, inputs: dict[str, str]) -> dict:
     return {
-        "rule": rule, "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False, "diff_sha256": None},
+        "rule": rule, "git": {"commit": "01234567" * 5, "dirty": False, "diff_sha256": None},
         "code": code_fingerprint(), "versions": {"python": "3.11.9", "torch": "2.13.0"}, "device": "cpu (Made Up CPU)",
         "inputs": inputs, "seeds": {"seed": 42}, "started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:01:00Z",
         "seconds": 60.0, "peak_memory_mb": 812.5, "peak_gpu_memory_mb": None,
@@ -142,10 +143,10 @@ def fake_inspection(first: str, second: str, size: int) -> Inspection:
     patches = np.array([9, 36, 144, 576, 2304])
     times = np.stack([0.8 * patches**e + 3 for e in (0.95, 0.8, 0.7)])
     times[0, -1] = np.nan
+    shifts = ((first, 0.1), (second, 0.4))
+    shown = (0, 2, 5, 7)
     return Inspection(
-        tuple(
-            CoilMaps(name, "v0000", 1, 8, (0, 2, 5, 7), image, maps(0), maps(s), similarity) for name, s in ((first, 0.1), (second, 0.4))
-        ),
+        tuple(CoilMaps(name, "v0000", 1, 8, shown, image, maps(0), maps(s), similarity) for name, s in shifts),
         Attention(
             first, "v0000", 1, image, queries, scores, np.array([0.3, 0.5, 0.6, 0.4], np.float32),
             np.array([0.26, 0.24, 0.2, 0.25], np.float32), np.array([0.25, 0.25], np.float32),

@@ -128,7 +128,7 @@ def _identity(sources: Sources, dataset: str, published: str | None) -> dict[str
     settings = sources.plan.scale.evaluation
     if dataset == AVERAGE:
         return {"dataset": AVERAGE, "simulated": "", "stands_for": "", "distribution": "zero-shot"}
-    if dataset not in sources.plan.catalogue:
+    if dataset not in settings.datasets:
         return {"dataset": dataset, "simulated": "", "stands_for": "", "distribution": "only in the paper"}
     entry = sources.dataset(dataset)
     return {
