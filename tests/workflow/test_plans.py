@@ -22,7 +22,7 @@ def test_every_scale_resolves_and_dry_runs(snakemake, scale):
 
 def test_full_is_the_paper(snakemake):
     """UEPS: five rungs on one in-distribution set and ten zero-shot sets."""
-    counts = snakemake.planned("--configfile", "config/full.yaml", "ueps")
+    counts = snakemake.planned("ueps", "--configfile", "config/full.yaml")
     assert counts["evaluate"] == 6 * 11  # five rungs and zero-filled
 
 

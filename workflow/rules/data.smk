@@ -1,21 +1,6 @@
 # Raw files -> canonical volumes -> manifest of a split (what training and evaluation read) and coil maps.
 
 
-def raw_file(wildcards):
-    """The published file that a canonical volume is made from."""
-    entry = plan.dataset(wildcards.dataset)
-    names = {file.volume: file.path for file in entry.files}
-    return f"raw/{wildcards.dataset}/{wildcards.split}/{names.get(wildcards.volume, wildcards.volume + '.h5')}"
-
-
-def manifest(dataset, split):
-    return f"runs/{SCALE}/data/{dataset}/{split}.json"
-
-
-def dataset_spec(wildcards):
-    return dumps(plan.dataset(wildcards.dataset).model_dump(mode="json"))
-
-
 rule simulate:
     """One simulated volume in the raw format of the set it stands for."""
     output:
@@ -105,11 +90,7 @@ rule convert_set:
 rule summarise:
     """The manifest of a split: volumes, their hashes and sizes, the normalisation constant."""
     input:
-        volumes=lambda wc: (
-            expand("data/kspace/{{dataset}}/{{split}}/{volume}.h5", volume=plan.volumes(wc.dataset, wc.split))
-            if plan.listed(wc.dataset)
-            else f"runs/{SCALE}/data/{wc.dataset}/{wc.split}.converted"
-        ),
+        volumes=split_volumes,
     output:
         f"runs/{SCALE}/data/{{dataset}}/{{split}}.json",
     log:
@@ -141,7 +122,7 @@ rule calibrate:
 
 
 rule data:
+    """Every split of every set of this scale."""
     input:
         [manifest(dataset, split) for dataset in plan.scale.datasets for split in plan.splits(dataset)],
-    """Every split of every set of this scale."""
     localrule: True

@@ -1,32 +1,5 @@
 # Scoring: one row per slice, one picture panel per set, the same metric code for every run.
 
-RUNS = "|".join(f"{study}/{run}" for study, run in plan.recipes)
-
-
-def scores(study=None, datasets=None):
-    """CSV files of all runs (of one study) on all test sets."""
-    return [
-        f"results/{SCALE}/{of}/{run}/{dataset}.csv"
-        for (of, run) in plan.recipes
-        if study in (None, of)
-        for dataset in datasets or plan.scale.evaluation.datasets
-    ]
-
-
-def evaluation_inputs(wildcards):
-    recipe = plan.recipes[tuple(wildcards.run.split("/"))]
-    inputs = {
-        "manifest": manifest(wildcards.dataset, "test"),
-        "mask": ancient(recipe.mask.path(recipe.data.size)),
-    }
-    if recipe.training:
-        inputs["weights"] = f"weights/{SCALE}/{wildcards.run}.safetensors"
-    if recipe.model.get("method") == "sense":
-        inputs["maps"] = [
-            f"data/maps/{wildcards.dataset}/test/{volume}.h5" for volume in plan.volumes(wildcards.dataset, "test")
-        ]
-    return inputs
-
 
 rule evaluate:
     """Score one run on one test set."""
@@ -59,7 +32,7 @@ rule evaluate:
 
 
 rule benchmark:
+    """Every run on every zero-shot set (UEPS Table 1)."""
     input:
         scores(datasets=plan.scale.evaluation.ood or plan.scale.evaluation.datasets),
-    """Every run on every zero-shot set (UEPS Table 1)."""
     localrule: True

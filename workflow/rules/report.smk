@@ -1,7 +1,5 @@
 # Tables, figures and the report, from results alone: nothing here runs a network but `inspect`.
 
-STUDIES = [study for study in plan.scale.studies if plan.studies[study].published or plan.studies[study].claims]
-
 
 rule plan:
     """The validated configuration behind a report: scale, studies, sets, recipes."""
@@ -51,7 +49,7 @@ rule tables:
     conda:
         "../../envs/rekon.yaml"
     params:
-        folder=f"{plan.reports}/tables",
+        folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
         "rekon tables {input.plan} --output {params.folder} > {log} 2>&1"
 
@@ -63,7 +61,7 @@ rule report:
         tables=rules.tables.output,
         inspection=rules.inspect_ueps.output,
         tracked=f"runs/{SCALE}/mlflow.json",
-        runs=expand("runs/{scale}/{run}/run.json", scale=SCALE, run=[f"{s}/{r}" for s, r in plan.trained()]),
+        runs=trained_files(f"runs/{SCALE}/{{run}}/run.json"),
     output:
         report(
             f"{plan.reports}/index.html",
@@ -76,6 +74,6 @@ rule report:
     conda:
         "../../envs/rekon.yaml"
     params:
-        folder=plan.reports,
+        folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
         "rekon report {input.plan} --output {params.folder} > {log} 2>&1"

@@ -3,16 +3,6 @@
 TRAINED = "|".join(f"{study}/{run}" for study, run in plan.trained(kind="unrolled")) or "none/none"
 
 
-def training_inputs(wildcards):
-    recipe = plan.recipes[tuple(wildcards.run.split("/"))]
-    return {
-        "train": manifest(recipe.data.train, "train"),
-        "validation": manifest(recipe.data.validation, "validation"),
-        # ancient: the mask follows from the recipe, which is an input already
-        "mask": ancient(recipe.mask.path(recipe.data.size)),
-    }
-
-
 rule recipe:
     """Everything that defines a run, resolved from config/: enough to rerun it by hand."""
     output:
@@ -62,7 +52,8 @@ rule train_unrolled:
 
 
 rule ueps:
+    """The ladder, trained and scored on every set of this scale, and its tables."""
     input:
-        lambda wc: scores("ueps") + rules.tables.output,
-    """The ladder, trained and scored on every set of this scale."""
+        scores("ueps"),
+        lambda wildcards: rules.tables.output,
     localrule: True

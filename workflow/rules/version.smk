@@ -6,7 +6,7 @@ rule log_mlflow:
     input:
         plan=rules.plan.output,
         scores=scores(),
-        runs=expand("runs/{scale}/{run}/run.json", scale=SCALE, run=[f"{s}/{r}" for s, r in plan.trained()]),
+        runs=trained_files(f"runs/{SCALE}/{{run}}/run.json"),
     output:
         f"runs/{SCALE}/mlflow.json",
     log:

@@ -67,6 +67,8 @@ def summarise(dataset: str, split: str, volumes: list[Path], spec: Spec, output:
     from rekon.config import Dataset
     from rekon.data.summarise import summarise as run
 
+    if [path.suffix for path in volumes] == [".converted"]:  # a set whose volumes are known only now
+        volumes = sorted((Path("data/kspace") / dataset / split).glob("*.h5"))
     run(dataset, split, model_of(Dataset, spec), volumes, output)
 
 
