@@ -37,10 +37,10 @@ GRID = 2.06  # object samples per image sample
 BEYOND = {"axial": 1.12, "sagittal": 1.4, "coronal": 1.4}
 SUBSLICES = 3
 SMOOTH = 6  # object samples per sample of phase and off-resonance; splines do the rest
-COIL_GRID = 28  # samples per axis at which sensitivities are computed; likewise
+COIL_GRID = 30  # samples per axis at which sensitivities are computed; likewise
 GYROMAGNETIC = 42.577  # MHz/T
 FAT_SHIFT = 3.4  # ppm
-BANDWIDTH = 320.0  # Hz per image sample along the readout at 3 T and 128 samples; scanners widen it with the field
+BANDWIDTH = 50e3  # Hz over the image along the readout at 3 T; scanners widen it with the field
 SCALE = 4e-4  # of the brightest tissue, arbitrary units; of the order of fastMRI's
 
 # rows (readout, H) and columns (phase encoding, W) of an image, and the normal, in right-anterior-superior axes.
@@ -123,7 +123,9 @@ def scan(
     coarse_maps = receive.sensitivities(sites, coils, simulation.coil_distance, rng)
 
     hz_per_ppm = GYROMAGNETIC * simulation.field
-    shift = round(FAT_SHIFT * hz_per_ppm / (BANDWIDTH * simulation.field / 3) * GRID)  # fine samples, chemical shift
+    shift = round(
+        FAT_SHIFT * hz_per_ppm / (BANDWIDTH * simulation.field / 3) * H * GRID
+    )  # fine samples, chemical shift
     shape = (simulation.slices, len(x_H), len(x_W))
     objects = np.empty(shape, np.complex64)
     tissues = np.empty((len(FAT), *shape), np.float32)

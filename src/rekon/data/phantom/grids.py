@@ -56,9 +56,9 @@ def spline_matrix(source: NDArray, target: NDArray) -> Floats:
 
 
 def wider(first: float, last: float, count: int) -> NDArray[np.float64]:
-    """`count` even positions that reach two beyond each end: what a spline does at its own ends stays outside."""
-    step = (last - first) / (count - 5)
-    return np.asarray(first + step * (np.arange(count) - 2), np.float64)
+    """`count` even positions that reach three beyond each end: what a spline does at its own ends stays outside."""
+    step = (last - first) / (count - 7)
+    return np.asarray(first + step * (np.arange(count) - 3), np.float64)
 
 
 def carry(values: NDArray, along_h: Floats, along_w: Floats) -> NDArray:
@@ -74,7 +74,7 @@ def on_plane(function: Callable[[Floats], Floats], points: Floats, step: int) ->
     function: (m, n, 3) mm → (m, n, ...) or (m, n); points: (h, w, 3) mm, evenly spaced on a plane. Returns (h, w, ...).
     """
     h, w = points.shape[:2]
-    at_h, at_w = (wider(0, n - 1, -(-n // step) + 5) for n in (h, w))
+    at_h, at_w = (wider(0, n - 1, -(-n // step) + 7) for n in (h, w))
     down, right = points[1, 0] - points[0, 0], points[0, 1] - points[0, 0]
     coarse = points[0, 0] + at_h[:, None, None] * down + at_w[None, :, None] * right
     values = function(coarse.astype(np.float32))
