@@ -110,6 +110,17 @@ def test_every_parameter_learns(manifest):
         assert silent == []
 
 
+@pytest.mark.parametrize("name", rungs.MODELS)
+def test_bf16_follows_fp32_roughly(manifest, tmp_path, name):
+    curves = []
+    for precision in ("fp32", "bf16"):
+        rungs.run(tmp_path / precision, manifest, name, precision=precision, steps=4)
+        rows = read_history(rungs.outputs(tmp_path / precision).metrics)
+        curves.append([row["loss"] for row in rows if "loss" in row])
+    assert curves[0] != curves[1]
+    assert curves[1] == pytest.approx(curves[0], rel=0.05)
+
+
 def test_spread():
     assert spread(10, None) == list(range(10))
     assert spread(10, 2) == [2, 7]
