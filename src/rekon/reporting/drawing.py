@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from rekon.files import write_json
 from rekon.reporting.figures import attention, coilmaps, curves, ladder, panel, runtime, tradeoff
 from rekon.reporting.figures.style import Drawn
 from rekon.reporting.sources import CLASSICAL, Sources
-from rekon.reporting.tables import published_table, tables_of
 from rekon.ueps.inspection import Inspection, read_inspection
 
 LOSS, VALIDATION = "loss", "val_mae"  # what training logs under
 
 
-def build_figures(sources: Sources, study: str, out: Path) -> list[Drawn]:
+def build_figures(sources: Sources, study: str, table: pd.DataFrame, out: Path) -> list[Drawn]:
     """Draw every figure of a study that its results allow into `out`, and list them in <study>.json there.
 
-    Returns them in the report's order. Figures without their input (nothing evaluated, no inspection) are left out.
+    `table`: `rekon.reporting.tables.published_table` of the study. Returns them in the report's order. Figures without
+    their input (nothing evaluated, no inspection) are left out.
     """
     drawn: list[Drawn] = []
     for dataset in sources.datasets:
         if (pictures := panel.strip(sources, study, dataset)) is not None:
             drawn.append(panel.draw(pictures, out / f"{study}-panel-{dataset}.webp"))
-    table = published_table(sources, study, tables_of(sources, study)[0])
     if (table["mean"].notna() & (table["metric"] == "psnr")).any():
         drawn.append(ladder.draw(sources, study, table, out / f"{study}-ladder.svg"))
         drawn.append(tradeoff.draw(sources, study, table, out / f"{study}-tradeoff.svg", device(sources, study)))

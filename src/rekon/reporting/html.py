@@ -24,6 +24,7 @@ from rekon.reporting.tables import cells, published_table, table_name, tables_of
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN = ("psnr", "ssim", "milliseconds")  # of the table; NMSE stands in the CSV
 TILE_QUALITY = 80
+Rows = dict[tuple[str, str, str], dict[str, Any]]  # of a table, by set, metric and run
 
 
 def build_report(sources: Sources, out: Path) -> Path:
@@ -62,14 +63,16 @@ def build_report(sources: Sources, out: Path) -> Path:
 
 def study_context(sources: Sources, study: str, outcomes: list[Outcome], figures: Path) -> dict[str, Any]:
     """What the template needs of one paper."""
-    drawn = build_figures(sources, study, figures)
     table = tables_of(sources, study)[0]
+    numbers = published_table(sources, study, table)
+    drawn = build_figures(sources, study, numbers, figures)
+    rows = cells(numbers)
     return {
         "name": study,
         "config": sources.studies[study],
         "claims": [claim_context(sources, outcome) for outcome in outcomes if outcome.study == study],
-        "findings": findings(sources, study),
-        "table": table_context(sources, study, table),
+        "findings": findings(sources, study, rows),
+        "table": table_context(sources, study, rows),
         "table_title": title_of(table),
         "csv": f"tables/{table_name(study, table)}",
         "strips": [strip_context(found) for name in sources.datasets if (found := strip(sources, study, name))],
@@ -102,9 +105,8 @@ def claim_context(sources: Sources, outcome: Outcome) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def findings(sources: Sources, study: str) -> list[str]:
+def findings(sources: Sources, study: str, rows: Rows) -> list[str]:
     """Two or three sentences: the order of the rungs here and in the paper, and what learning gained."""
-    rows = cells(published_table(sources, study, tables_of(sources, study)[0]))
     learned = [run for run in sources.runs(study) if not run.startswith(f"{CLASSICAL}/")]
     sentences = []
     for key, intro in (("mean", "Measured here, average over the zero-shot sets"), ("paper", "In the paper")):
@@ -127,9 +129,8 @@ def findings(sources: Sources, study: str) -> list[str]:
     return sentences
 
 
-def table_context(sources: Sources, study: str, table: str | None) -> dict[str, Any]:
+def table_context(sources: Sources, study: str, rows: Rows) -> dict[str, Any]:
     """The published table with ours: per set and metric one cell per run, as text."""
-    rows = cells(published_table(sources, study, table))
     runs = sources.runs(study)
     groups = []
     for dataset in dict.fromkeys(name for name, _, _ in rows):

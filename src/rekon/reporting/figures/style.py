@@ -97,7 +97,7 @@ def webp(pixels: np.ndarray, quality: int = 80) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(pixels).convert("RGB").save(buffer, format="WEBP", quality=quality, method=6)
+    Image.fromarray(pixels).convert("RGB").save(buffer, format="WEBP", quality=quality, method=4)
     return buffer.getvalue()
 
 
