@@ -45,7 +45,9 @@ def inspect(plan: Plan, output: Path, root: Path | None = None) -> None:
         network = _network(plan, recipes[WITH_MAPS], root, device)
         for dataset in plan.scale.evaluation.datasets[:2]:
             if plan.catalogue[dataset].reference:
-                maps.append(coil_maps(network, _example(plan, dataset, recipes[WITH_MAPS], root), recipes[WITH_MAPS]))
+                example = _example(plan, dataset, recipes[WITH_MAPS], root)
+                if len(example.kspace) > 1:  # one coil has nothing to compare: its normalised map is 1
+                    maps.append(coil_maps(network, example, recipes[WITH_MAPS]))
     if WITH_ATTENTION in recipes:
         recipe = recipes[WITH_ATTENTION]
         example = _example(plan, plan.scale.evaluation.datasets[0], recipe, root)
