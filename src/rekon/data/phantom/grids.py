@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import ndimage
 
 Floats = NDArray[np.floating[Any]]  # float32 where it is large
 Complex = NDArray[np.complex64]
@@ -33,9 +33,9 @@ def dft(n: int, positions: Floats, fov: float) -> Complex:
 def centred_image(kspace: Complex, height: int) -> Complex:
     """Image (..., height, W) of k-space (..., H0, W): inverse orthonormal centred FFT, readout oversampling removed."""
     axes = (-2, -1)
-    out = fft.fftshift(fft.ifft2(fft.ifftshift(kspace, axes), norm="ortho"), axes)
+    out = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace, axes), norm="ortho"), axes)
     start = kspace.shape[-2] // 2 - height // 2
-    return out[..., start : start + height, :]
+    return np.asarray(out[..., start : start + height, :], np.complex64)
 
 
 def spline_matrix(source: NDArray, target: NDArray) -> Floats:
