@@ -176,3 +176,14 @@ def test_curves_skip_what_was_not_logged_and_keep_their_mean():
 def test_grey_is_clipped_and_survives_empty_images():
     assert grey(np.array([[0.0, 1.0, 9.0, np.nan]]), 2.0).tolist() == [[0, 128, 255, 0]]
     assert grey(np.zeros((2, 2)), 0.0).max() == 0
+
+
+def test_the_headline_says_how_learning_stands_to_sense(page):
+    text = " ".join(" ".join(page.words).split())
+    assert "dB above ESPIRiT-SENSE" in text
+
+
+def test_the_paper_is_quoted_for_claims_that_were_not_measured(sources, tmp_path):
+    outcomes = scorecard(Sources(sources.plan, tmp_path))
+    assert {outcome.verdict for outcome in outcomes} == {"not measured"}
+    assert all(outcome.paper is not None and outcome.paper > 0 for outcome in outcomes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def claim_context(sources: Sources, outcome: Outcome) -> dict[str, Any]:
         "css": outcome.verdict.replace(" ", "-"),
         "better": sources.title(outcome.better) if _planned(sources, outcome.better) else outcome.better,
         "worse": sources.title(outcome.worse) if _planned(sources, outcome.worse) else outcome.worse,
-        "paper": f"{shown.text(overall.paper, sign=True)}{unit}" if overall and overall.paper is not None else "–",
+        "paper": f"{shown.text(outcome.paper, sign=True)}{unit}" if outcome.paper is not None else "–",
         "measured": f"{shown.text(overall.mean, sign=True)}{unit}" if overall else "–",
         "interval": f"{shown.text(overall.low, sign=True)} … {shown.text(overall.high, sign=True)}" if overall else "",
         "quantity": f"{shown.name} advantage" if shown.higher_is_better else f"{shown.name} saved",
@@ -126,7 +127,22 @@ def findings(sources: Sources, study: str, rows: Rows) -> list[str]:
                 f"On {dataset}, in distribution, the learned rungs lie {min(gains):.1f} to {max(gains):.1f} dB above "
                 "zero-filled reconstruction."
             )
-    return sentences
+            sense = rows.get((dataset, "psnr", f"{CLASSICAL}/sense"), {}).get("mean", math.nan)
+            best = max(learned, key=lambda run: _known(rows[dataset, "psnr", run]["mean"]))
+            sentences.append(_against_sense(sources.title(best), rows[dataset, "psnr", best]["mean"] - sense))
+    return [sentence for sentence in sentences if sentence]
+
+
+def _against_sense(best: str, lead: float) -> str:
+    """How the best learned rung stands to SENSE, which needs no training; empty when SENSE was not evaluated."""
+    if math.isnan(lead):
+        return ""
+    side = "above" if lead > 0 else "below"
+    return f"There, the best of them, {best}, lies {abs(lead):.1f} dB {side} ESPIRiT-SENSE, which needs no training."
+
+
+def _known(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
 
 
 def table_context(sources: Sources, study: str, rows: Rows) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class Outcome:
     each: tuple[Difference, ...]
     verdict: Verdict
     why: str
+    paper: float | None  # the published difference, whether or not anything was measured here
 
     @property
     def shown(self) -> Shown:
@@ -94,10 +95,11 @@ def judge(sources: Sources, study: str, claim: Claim) -> Outcome:
     if not tables:
         verdict: Verdict = "not measured"
         why = _why_missing(sources, better, worse, wanted)
-        return Outcome(study, claim, better, worse, (), missing, None, (), verdict, why)
+        paper = _paper_difference(sources, study, claim, AVERAGE)
+        return Outcome(study, claim, better, worse, (), missing, None, (), verdict, why, paper)
     overall = each[0] if len(each) == 1 else _difference(sources, study, claim, AVERAGE, list(tables.values()))
     verdict, why = _verdict(overall, claim.margin)
-    return Outcome(study, claim, better, worse, tuple(tables), missing, overall, each, verdict, why)
+    return Outcome(study, claim, better, worse, tuple(tables), missing, overall, each, verdict, why, overall.paper)
 
 
 def claim_datasets(sources: Sources, claim: Claim) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def draw(examples: Sequence[CoilMaps], path: Path) -> Drawn:
             pair[0][0].text(-0.08, 1.12, heading, ha="right", va="top", weight="bold", transform=pair[0][0].transAxes)
             pair[0][-1].imshow(example.image, cmap="gray", vmin=0)
             pair[0][-1].set_title("image", fontsize=8.5, weight="normal")
-            agreement = pair[1][-1].imshow(example.similarity, cmap="inferno", vmin=0.5, vmax=1)
+            agreement = pair[1][-1].imshow(example.similarity, cmap="inferno", vmin=0, vmax=1)
             pair[1][-1].set_title(f"agreement, mean {mean_similarity(example):.3f}", fontsize=8.5, weight="normal")
         if magnitude is not None and agreement is not None:
             figure.colorbar(magnitude, ax=axes, location="bottom", shrink=0.35, aspect=40, pad=0.02, anchor=(0.1, 1.0),
