@@ -150,7 +150,7 @@ def _forward(model: UnrolledModel, size: tuple[int, int], device: torch.device) 
     network = build(model, size).to(device).eval()
     kspace = torch.randn(1, 1, *size, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)).to(device)
     mask = torch.ones(1, size[1], dtype=torch.bool, device=device)
-    seconds = []
+    seconds: list[float] = []
     with torch.inference_mode():
         while len(seconds) < 2 or (len(seconds) <= REPEATS and sum(seconds) < 1):
             start = time.perf_counter()
