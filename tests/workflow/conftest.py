@@ -33,12 +33,13 @@ for argument in "$@"; do
 done
 digest=$(echo "$digest" | sha256sum | cut -c1-16)
 for output in "${outputs[@]}"; do
-  if [[ $output == */ || -d $output || $output == reports* && $output != *.* ]]; then
-    mkdir -p "$output/tables"; echo "$digest" > "$output/index.html"
-    for table in $REKON_TABLES; do echo "$digest" > "$output/tables/$table"; done
-  else
-    mkdir -p "$(dirname "$output")"; echo "$digest" > "$output"
-  fi
+  case $command in
+    tables) files=(ueps-table2.csv runs.csv scorecard.csv); folder=$output ;;
+    report) files=(index.html); folder=$output ;;
+    *) files=("$(basename "$output")"); folder=$(dirname "$output") ;;
+  esac
+  mkdir -p "$folder"
+  for file in "${files[@]}"; do echo "$digest" > "$folder/$file"; done
 done
 """
 
@@ -48,6 +49,12 @@ class SnakemakeRunner:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        path = f"{folder / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = {**os.environ, "PATH": path}
+
+    def set_up(self) -> SnakemakeRunner:
+        """Copy what the repository tracks of the workflow, and put the stand-in in place."""
+        folder = self.folder
         for name in ("Snakefile", "workflow", "config", "envs", "slurm"):
             source = ROOT / name
             if source.is_dir():
@@ -59,8 +66,7 @@ class SnakemakeRunner:
         binaries.mkdir()
         (binaries / "rekon").write_text(STAND_IN)
         (binaries / "rekon").chmod(0o755)
-        path = f"{binaries}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment = {**os.environ, "PATH": path, "SNAKEMAKE_OUTPUT_CACHE": ""}
+        return self
 
     def __call__(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
@@ -95,14 +101,14 @@ class SnakemakeRunner:
 @pytest.fixture
 def snakemake(tmp_path: Path) -> SnakemakeRunner:
     """An empty checkout."""
-    return SnakemakeRunner(tmp_path)
+    return SnakemakeRunner(tmp_path).set_up()
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout whose demo has run to the end (with the stand-in); copied by `done`, never changed."""
     folder = tmp_path_factory.mktemp("finished")
-    SnakemakeRunner(folder)()
+    SnakemakeRunner(folder).set_up()()
     return folder
 
 
@@ -111,8 +117,4 @@ def done(finished: Path, tmp_path: Path) -> SnakemakeRunner:
     """A private copy of the finished checkout: times and Snakemake's own records included."""
     folder = tmp_path / "checkout"
     shutil.copytree(finished, folder, symlinks=True)
-    runner = SnakemakeRunner.__new__(SnakemakeRunner)
-    runner.folder = folder
-    path = f"{folder / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    runner.environment = {**os.environ, "PATH": path}
-    return runner
+    return SnakemakeRunner(folder)

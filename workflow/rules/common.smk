@@ -20,11 +20,14 @@ def raw_file(wildcards):
 
 
 def split_volumes(wildcards):
-    """Canonical volumes of a split; of a set whose names are not known yet, the sign that all are converted."""
+    """Canonical volumes of a split; of a set whose names are not known yet, the sign that all are converted.
+
+    Ancient, because `dvc pull` and `dvc checkout` give files new times: a change of the set comes through `params`.
+    """
     if not plan.listed(wildcards.dataset):
         return f"runs/{SCALE}/data/{wildcards.dataset}/{wildcards.split}.converted"
     return [
-        f"data/kspace/{wildcards.dataset}/{wildcards.split}/{volume}.h5"
+        ancient(f"data/kspace/{wildcards.dataset}/{wildcards.split}/{volume}.h5")
         for volume in plan.volumes(wildcards.dataset, wildcards.split)
     ]
 
@@ -45,11 +48,13 @@ def evaluation_inputs(wildcards):
         "manifest": manifest(wildcards.dataset, "test"),
         "mask": ancient(recipe.mask.path(recipe.data.size)),
     }
-    if recipe.training:
-        inputs["weights"] = f"weights/{SCALE}/{wildcards.run}.safetensors"
+    if recipe.training:  # ancient, as `dvc pull` gives them new times: that they are new is told by run.json
+        inputs["weights"] = ancient(f"weights/{SCALE}/{wildcards.run}.safetensors")
+        inputs["trained"] = f"runs/{SCALE}/{wildcards.run}/run.json"
     if recipe.model.get("method") == "sense":
         inputs["maps"] = [
-            f"data/maps/{wildcards.dataset}/test/{volume}.h5" for volume in plan.volumes(wildcards.dataset, "test")
+            ancient(f"data/maps/{wildcards.dataset}/test/{volume}.h5")
+            for volume in plan.volumes(wildcards.dataset, "test")
         ]
     return inputs
 

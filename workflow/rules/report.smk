@@ -20,7 +20,8 @@ rule inspect_ueps:
     """What the networks do inside: coil maps (Fig. 3), attention (Fig. 4), runtime against patches (Fig. 6)."""
     input:
         plan=rules.plan.output,
-        weights=expand("weights/{scale}/ueps/{run}.safetensors", scale=SCALE, run=plan.inspected()),
+        weights=[ancient(f"weights/{SCALE}/ueps/{run}.safetensors") for run in plan.inspected()],
+        trained=[f"runs/{SCALE}/ueps/{run}/run.json" for run in plan.inspected()],
         manifests=[manifest(dataset, "test") for dataset in plan.scale.evaluation.datasets[:2]],
     output:
         f"results/{SCALE}/ueps/inspect.npz",
