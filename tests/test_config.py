@@ -72,7 +72,11 @@ def test_names_of_simulated_sets_say_so():
     assert "sim-…" in message(Catalogue, {"fastmri-like": entry})
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)
+    )
+)
 def test_any_value_is_accepted_or_refused_with_a_sentence(value):
     for model in (MaskSettings, Scale, Study, Catalogue):
         try:

@@ -22,7 +22,7 @@ def test_interrupted_write_leaves_the_old_file(tmp_path: Path):
         temporary.write_text("half")
         raise ZeroDivisionError
     assert path.read_bytes() == before
-    assert os.listdir(path.parent) == ["value.json"]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -32,7 +32,7 @@ def test_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="no space left on the disk"):
         write_json(tmp_path / "value.json", 1)
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unreadable_files_are_sentences(tmp_path: Path):

@@ -14,7 +14,9 @@ from rekon.errors import UserError
 from rekon.recipe import Plan, differences, merge, plan, read_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-trees = st.recursive(st.integers() | st.none(), lambda c: st.dictionaries(st.text(max_size=3), c, max_size=3), max_leaves=8)
+trees = st.recursive(
+    st.integers() | st.none(), lambda c: st.dictionaries(st.text(max_size=3), c, max_size=3), max_leaves=8
+)
 mappings = st.dictionaries(st.text(max_size=3), trees, max_size=4)
 
 

@@ -18,7 +18,10 @@ from rekon.config.datasets import Split
 from rekon.config.ueps import ClassicalModel, UnrolledModel
 from rekon.errors import UserError
 
-MODELS: dict[str, type[Strict]] = {"unrolled": UnrolledModel, "classical": ClassicalModel}  # kind of run -> its model section
+MODELS: dict[str, type[Strict]] = {
+    "unrolled": UnrolledModel,
+    "classical": ClassicalModel,
+}  # kind of run -> its model section
 CLASSICAL = "classical"  # the study whose runs stand in every paper's tables
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 

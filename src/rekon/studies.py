@@ -134,6 +134,10 @@ def evaluate(
     dataset, split = manifest.parent.name, manifest.stem
     maps = Path("data/maps") / dataset / split if reconstructor.needs_maps else None
     slices = SliceSet(manifest, recipe.data.size, columns, maps=maps)
+
+    def fitted_maps(example: Any) -> torch.Tensor:
+        return slices.maps(example)
+
     result = score(
         reconstructor,
         slices,
@@ -142,7 +146,7 @@ def evaluate(
         dataset=slices.dataset,
         mask_settings=recipe.mask,
         device=device,
-        maps=slices.maps if maps else None,
+        maps=fitted_maps if maps else None,
     )
     with atomic_path(scores) as temporary:
         result.rows.to_csv(temporary, index=False, float_format="%.9g")

@@ -90,7 +90,7 @@ class SnakemakeRunner:
         table = re.findall(r"^([a-z_]+) +(\d+)$", run.stdout + run.stderr, re.MULTILINE)
         return {rule: int(count) for rule, count in table if rule != "total"}
 
-    def edit(self, name: str, change) -> None:  # noqa: ANN001
+    def edit(self, name: str, change) -> None:
         """Change a YAML file as data (comments go)."""
         path = self.folder / name
         value = yaml.safe_load(path.read_text())

@@ -70,6 +70,17 @@ def ui(port: int = 5000) -> None:
 
 
 @app.command(rich_help_panel=LOOK)
+def track(
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C.")] = False,
+    seconds: Annotated[float, typer.Option(help="Between two looks.")] = 5.0,
+) -> None:
+    """Show runs that are in progress in MLflow; the finished ones are brought there by the rule log_mlflow."""
+    from rekon.reporting.follow import follow as run
+
+    run(seconds=seconds, rounds=None if follow else 1)
+
+
+@app.command(rich_help_panel=LOOK)
 def show_report(path: Path = Path("reports/index.html")) -> None:
     """Open the report in a browser."""
     import webbrowser

@@ -61,7 +61,7 @@ def log_mlflow(plan: Path, output: Output) -> None:
     scale = sources.plan.scale.scale
     runs = [Path("runs") / scale / study / run for study, run in sources.plan.trained()]
     results = [sources.result(f"{s}/{r}", d) for s, r in sources.plan.recipes for d in sources.datasets]
-    done = list(ingest(runs, results, None, output).values())
+    done = list(ingest(runs, results, None, output, sources.plan.scale.evaluation.aggregation).values())
     print(", ".join(f"{done.count(what)} {what}" for what in ("new", "replaced", "unchanged")))
 
 

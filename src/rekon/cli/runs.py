@@ -44,8 +44,9 @@ def train(
     from rekon.studies import train as run
 
     if gpus > 1 and "WORLD_SIZE" not in os.environ:  # one process per GPU, each of which comes here again
-        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}", "-m", "rekon"]
-        os.execv(sys.executable, [sys.executable, *launch, *sys.argv[1:]])
+        from rekon.training.distributed import launch
+
+        raise typer.Exit(launch(gpus, ["-m", "rekon", *sys.argv[1:]]))
     budget = max_minutes or (wall_minutes - max(2.0, 0.05 * wall_minutes) if wall_minutes else None)
     finished = run(
         read_recipe(recipe), {"train": train, "validation": validation, "mask": mask},

@@ -1,11 +1,11 @@
 """Every file under config/ as a strict model. Imports no torch: the Snakefile imports this package.
 
-    base      strictness, and one-sentence errors that name file and key
-    datasets  config/datasets.yaml: the catalogue
-    recipe    what defines a run: model, data, mask, training
-    ueps      the model section of the UEPS study
-    study     config/studies/*.yaml: a base and, per run, what differs
-    scale     config/{demo,open,full}.yaml: sets, sizes, budgets
+base      strictness, and one-sentence errors that name file and key
+datasets  config/datasets.yaml: the catalogue
+recipe    what defines a run: model, data, mask, training
+ueps      the model section of the UEPS study
+study     config/studies/*.yaml: a base and, per run, what differs
+scale     config/{demo,open,full}.yaml: sets, sizes, budgets
 """
 
 from rekon.config.datasets import Catalogue, Dataset, RemoteFile, Sequence, Simulation

@@ -95,7 +95,8 @@ class Dataset(Strict):
     citation: str | None = None
     # divide k-space by: the mean over volumes of max(RSS) | each volume's own max(RSS) | this number (UEPS E.3)
     normalisation: Literal["mean_max", "volume_max"] | float = "mean_max"
-    # to the networks' matrix: crop or reflect-pad the image (UEPS) | first crop k-space so that the whole field of view fits
+    # to the networks' matrix: crop or reflect-pad the image (UEPS) | first crop k-space, so that the whole field of
+    # view fits
     fit: Literal["crop", "downsample"] = "crop"
     reference: bool = True  # False: prospectively undersampled, can be reconstructed but not scored
     simulation: Simulation | None = None

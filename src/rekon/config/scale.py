@@ -46,8 +46,8 @@ class Compute(Strict):
 class ScaleStudy(Strict):
     """What a scale changes in a study: for all its runs, and for single ones. Merged like a run's delta."""
 
-    all: dict[str, Any] = {}
-    runs: dict[str, dict[str, Any]] = {}
+    all: dict[str, Any] = Field(default_factory=dict)
+    runs: dict[str, dict[str, Any]] = Field(default_factory=dict)
     only: tuple[str, ...] | None = None  # run just these
 
 

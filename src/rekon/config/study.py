@@ -14,7 +14,7 @@ class StudyRun(Strict):
 
     title: str
     note: str = ""  # what the run shows, one phrase
-    delta: dict[str, Any] = {}
+    delta: dict[str, Any] = Field(default_factory=dict)
 
 
 class Claim(Strict):
@@ -38,7 +38,7 @@ class Study(Strict):
     runs: dict[str, StudyRun] = Field(min_length=1)
     claims: tuple[Claim, ...] = ()
     # the paper's own numbers: table -> data set -> metric -> run -> value
-    published: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    published: dict[str, dict[str, dict[str, dict[str, float]]]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _names(self) -> Study:

@@ -24,7 +24,9 @@ class ViTSettings(Strict):
     layers: int = Field(ge=2)
     heads: int = Field(ge=1)
     hidden: int = Field(ge=8)  # SwiGLU
-    rows: int | None = Field(default=None, ge=0)  # neighbouring token rows a query sees; None: full attention everywhere
+    rows: int | None = Field(
+        default=None, ge=0
+    )  # neighbouring token rows a query sees; None: full attention everywhere
     sparse_from: int = Field(default=16, ge=1)  # sparse only on grids with at least this many token rows (UEPS: 16)
 
     @model_validator(mode="after")

@@ -28,21 +28,40 @@ NO_REFERENCE = "no reference: prospectively undersampled"
 class Example(Protocol):
     """One slice, fitted to the networks' matrix and normalised."""
 
-    volume: str
-    subject: str
-    contrast: str
-    slice: int
-    kspace: torch.Tensor  # complex64 (coil, H, W), full (or, without a reference, as measured)
-    target: torch.Tensor | None  # float32 (H, W)
-    data_range: float  # maximum of the target's volume, in the target's unit
-    crop_box: tuple[int, int, int, int]  # top, bottom, left, right: the acquired image, its black border left out
-    mask: torch.Tensor | None  # bool (W,) or (H, W): the samples of a prospectively undersampled slice; else None
+    @property
+    def volume(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def contrast(self) -> str: ...
+    @property
+    def slice(self) -> int: ...
+    @property
+    def kspace(self) -> torch.Tensor:
+        """complex64 (coil, H, W), full (or, without a reference, as measured)"""
+
+    @property
+    def target(self) -> torch.Tensor | None:
+        """float32 (H, W)"""
+
+    @property
+    def data_range(self) -> float:
+        """Maximum of the target's volume, in the target's unit."""
+
+    @property
+    def crop_box(self) -> tuple[int, int, int, int]:
+        """Top, bottom, left, right of the acquired matrix within (H, W)."""
+
+    @property
+    def mask(self) -> torch.Tensor | None:
+        """bool (W,) or (H, W): the samples of a prospectively undersampled slice; else None"""
 
 
 class Item(Protocol):
     """What is known of a slice before it is read."""
 
-    volume: str
+    @property
+    def volume(self) -> str: ...
 
 
 class Slices(Protocol):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from rekon.config.datasets import Simulation
-from rekon.files import atomic_path
+from rekon.hdf5 import create
 
 HEADER = """<?xml version="1.0"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
@@ -86,7 +85,7 @@ def write_raw(
     kspace: complex64 (slice, coil, H oversampled, W); reconstruction_rss: float32 (slice, H, W).
     Raises UserError when the disk is full.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver="v110", track_order=False) as file:
+    with create(path) as file:
         for name, data in (("kspace", kspace), ("reconstruction_rss", reconstruction_rss)):
             file.create_dataset(name, data=data, chunks=(1, *data.shape[1:]), track_times=False)
         text = np.bytes_(header_xml.encode("utf-8"))
