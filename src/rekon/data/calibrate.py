@@ -25,6 +25,7 @@ def calibrate(
     threshold: float = 0.02,
     crop: float = 0.95,
     iterations: int = 30,
+    virtual_coils: int = 12,
 ) -> None:
     """Write `maps` complex64 (slice, coil, H, W) and `mvue` complex64 (slice, H, W); parameters as `espirit_maps`.
 
@@ -32,6 +33,7 @@ def calibrate(
     its zero-filled images.
     """
     parameters = {"width": width, "kernel": kernel, "threshold": threshold, "crop": crop, "iterations": iterations}
+    parameters["virtual_coils"] = virtual_coils
     with Volume(volume_path) as volume, create(out_path) as file:
         slices, coils, rows, columns = volume.shape
         maps = file.create_dataset(
@@ -42,7 +44,7 @@ def calibrate(
         )
         for index in range(slices):
             kspace = volume.kspace(index)
-            maps[index] = espirit_maps(kspace, width, kernel, threshold, crop, iterations)
+            maps[index] = espirit_maps(kspace, width, kernel, threshold, crop, iterations, virtual_coils)
             mvue[index] = coil_combine(ifft2c(kspace), maps[index])
         file.attrs["parameters"] = json.dumps(parameters, sort_keys=True)
         file.attrs["volume"] = volume.path.stem

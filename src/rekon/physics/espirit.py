@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from rekon.physics.fft import centre_crop
+
 
 def espirit_maps(
     kspace: np.ndarray,
@@ -12,13 +14,18 @@ def espirit_maps(
     threshold: float = 0.02,
     crop: float = 0.95,
     iterations: int = 30,
+    virtual_coils: int = 12,
 ) -> np.ndarray:
     """Sensitivity maps from the fully sampled centre of k-space.
 
     kspace: complex (coil, H, W), of which only the central width x width samples are used (less where the matrix is
     smaller). Returns complex64 (coil, H, W) with sum over coils of |S|^2 = 1 inside the object and 0 where the
-    largest eigenvalue is at most `crop`; the phase is relative to coil 0. `kernel` and `threshold` (relative singular
+    largest eigenvalue is at most `crop`; the phase is relative to coil 0, or to the strongest virtual coil. `kernel` and `threshold` (relative singular
     value) shape the calibration matrix; `iterations` of the power method. One coil: 1 everywhere.
+
+    More than `virtual_coils` coils are first compressed to that many (principal components of the calibration data;
+    Huang et al., MRI 26:133, 2008), and the maps expanded again: the work grows with the cube of the coils, and large
+    arrays see little more than a dozen independent profiles.
     """
     assert kspace.ndim == 3 and len(kspace), f"expected (coil, H, W), got {kspace.shape}"
     width = min(width, *kspace.shape[-2:])
@@ -30,8 +37,9 @@ def espirit_maps(
         return np.ones_like(kspace)
     import sigpy.mri
 
+    basis = principal_coils(kspace, width, virtual_coils)  # (coil, virtual)
     maps = sigpy.mri.app.EspiritCalib(
-        kspace / largest,
+        np.tensordot(basis.conj().T, kspace / largest, 1),
         calib_width=width,
         kernel_width=min(kernel, width),
         thresh=threshold,
@@ -40,4 +48,18 @@ def espirit_maps(
         show_pbar=False,
     ).run()
     # coil 0 without signal at a pixel leaves its phase, and with it every coil there, undefined
-    return np.nan_to_num(np.ascontiguousarray(maps, dtype=np.complex64), copy=False)
+    maps = np.nan_to_num(np.tensordot(basis, maps, 1), copy=False)
+    return np.ascontiguousarray(maps, dtype=np.complex64)
+
+
+def principal_coils(kspace: np.ndarray, width: int, count: int) -> np.ndarray:
+    """Orthonormal columns, complex64 (coil, min(coil, count)), that span most of the calibration data's energy.
+
+    kspace: complex (coil, H, W). The identity where there is nothing to compress.
+    """
+    coils = len(kspace)
+    if coils <= count:
+        return np.eye(coils, dtype=np.complex64)
+    centre = centre_crop(kspace, (width, width)).reshape(coils, -1)
+    _, vectors = np.linalg.eigh(centre @ centre.conj().T)  # ascending eigenvalues
+    return np.ascontiguousarray(vectors[:, ::-1][:, :count], dtype=np.complex64)
