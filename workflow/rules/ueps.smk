@@ -35,6 +35,7 @@ rule train_unrolled:
         f"logs/train_unrolled/{SCALE}/{{run}}.tsv"
     wildcard_constraints:
         run=TRAINED,
+    priority: 10  # the long jobs first: the short ones fill the gaps
     conda:
         "../../envs/rekon.yaml"
     threads: COMPUTE.threads

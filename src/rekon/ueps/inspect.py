@@ -25,7 +25,7 @@ STUDY = "ueps"
 WITH_MAPS, WITH_ATTENTION = "e2e-varnet", "ue-vit"  # the rungs of Figs. 3 and 4
 TIMED = {"ue-vit": "UE", "uep-vit": "UEP", "ueps": "UEPS"}  # the rungs of Fig. 6 and their names there
 PATCHES = (32, 16, 8, 4, 2, 1)  # pixels (A.3)
-LONGEST = 8.0  # s: a point that may take longer is left out; four times the tokens take at most 16 times as long
+LONGEST = 3.0  # s: a point that may take longer is left out; four times the tokens take at most 16 times as long
 REPEATS = 3  # fewer where one already takes a second
 COILS = 4  # shown
 
