@@ -20,8 +20,9 @@ def espirit_maps(
 
     kspace: complex (coil, H, W), of which only the central width x width samples are used (less where the matrix is
     smaller). Returns complex64 (coil, H, W) with sum over coils of |S|^2 = 1 inside the object and 0 where the
-    largest eigenvalue is at most `crop`; the phase is relative to coil 0, or to the strongest virtual coil. `kernel` and `threshold` (relative singular
-    value) shape the calibration matrix; `iterations` of the power method. One coil: 1 everywhere.
+    largest eigenvalue is at most `crop`; the phase is relative to coil 0, or to the strongest
+    virtual coil. `kernel` and `threshold` (relative singular value) shape the calibration matrix; `iterations` of
+    the power method. One coil: 1 everywhere.
 
     More than `virtual_coils` coils are first compressed to that many (principal components of the calibration data;
     Huang et al., MRI 26:133, 2008), and the maps expanded again: the work grows with the cube of the coils, and large
