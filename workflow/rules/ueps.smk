@@ -43,13 +43,14 @@ rule train_unrolled:
         gpu=COMPUTE.gpus,
         mem_mb=COMPUTE.memory_gb * 1024,
         runtime=int(COMPUTE.hours * 60),
+        workers=COMPUTE.workers,
     params:
         state=f"work/{SCALE}/{{run}}",
     shell:
         "rekon train {input.recipe} --train {input.train} --validation {input.validation} --mask {input.mask}"
         " --weights {output.weights} --metrics {output.metrics} --provenance {output.provenance}"
-        " --state {params.state} --threads {threads} --gpus {resources.gpu} --wall-minutes {resources.runtime}"
-        " > {log} 2>&1"
+        " --state {params.state} --threads {threads} --gpus {resources.gpu}"
+        " --workers {resources.workers} --wall-minutes {resources.runtime} > {log} 2>&1"
 
 
 rule ueps:
