@@ -24,7 +24,11 @@ def test_means_are_those_of_the_rows_and_the_paper_stands_beside(sources):
         100 * rows["ssim"].std(ddof=0)
     )
     assert (row["paper"], row["paper_std"], row["stands_for"]) == (91.94, 1.51, "m4raw-gre")
-    assert row["low"] < row["mean"] < row["high"] and row["subjects"] == sources.plan.scale.datasets["sim-m4raw-gre"].test and row["scale"] == "demo"
+    assert (
+        row["low"] < row["mean"] < row["high"]
+        and row["subjects"] == sources.plan.scale.datasets["sim-m4raw-gre"].test
+        and row["scale"] == "demo"
+    )
     assert row["simulated"] is True and row["reason"] == ""
 
 

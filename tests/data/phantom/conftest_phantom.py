@@ -29,7 +29,9 @@ def small(name: str, **changes: object) -> Simulation:
 @cache
 def scanned(name: str, index: int = 0, **changes: object) -> Scan:
     entry: Dataset = catalogue()[name]
-    return cohort.simulated_scan(name, small(name, **changes), "test", index, entry)
+    simulation = small(name, **changes)
+    contrast = list(simulation.sequences)[index % len(simulation.sequences)]  # in the catalogue's order
+    return cohort.simulated_scan(name, simulation, "test", cohort.contrasts_of(simulation).index(contrast), entry)
 
 
 SETS = tuple(name for name, entry in load(Catalogue, CATALOGUE).root.items() if entry.simulation is not None)

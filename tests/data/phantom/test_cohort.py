@@ -30,7 +30,7 @@ def test_names_and_subjects_never_meet() -> None:
             continue
         for split in ("train", "validation", "test"):
             found = cohort.volumes(name, entry.simulation, split, 12)
-            assert [v.contrast for v in found[: len(entry.simulation.sequences)]] == list(entry.simulation.sequences)
+            assert [v.contrast for v in found[: len(entry.simulation.sequences)]] == sorted(entry.simulation.sequences)
             fresh = {v.subject for v in found}
             assert len(fresh) == 12
             assert not fresh & seen
@@ -102,3 +102,20 @@ def test_simulation_needs_neither_torch_nor_nilearn_code() -> None:
     code += "rekon.data.phantom.anatomy.template_file('gm').stat()\n"
     code += "assert not {'torch', 'nilearn', 'pandas', 'matplotlib', 'skimage'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_set_read_from_json_has_the_same_volumes():
+    """Snakemake passes a set's settings as JSON with sorted keys; names and contents must not depend on it."""
+    import json
+    from pathlib import Path
+
+    from rekon.config import Catalogue, Simulation
+    from rekon.config.base import check, load
+    from rekon.data.phantom.cohort import volumes
+
+    catalogue = load(Catalogue, Path(__file__).resolve().parents[3] / "config/datasets.yaml")
+    for name, entry in catalogue.root.items():
+        if entry.simulation is not None:
+            text = json.dumps(entry.simulation.model_dump(mode="json"), sort_keys=True)
+            again = check(Simulation, json.loads(text), "json")
+            assert volumes(name, again, "train", 8) == volumes(name, entry.simulation, "train", 8)

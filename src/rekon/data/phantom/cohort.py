@@ -35,9 +35,14 @@ def subject_number(split: Split, index: int) -> int:
     return FIRST_SUBJECT[split] + index
 
 
+def contrasts_of(simulation: Simulation) -> list[str]:
+    """The contrasts in the order in which subjects take them: by name, since JSON and YAML do not keep an order."""
+    return sorted(simulation.sequences)
+
+
 def volumes(dataset_name: str, simulation: Simulation, split: Split, count: int) -> list[VolumeId]:
     """First `count` volumes of a split, one per subject; the contrasts take turns."""
-    contrasts = list(simulation.sequences)
+    contrasts = contrasts_of(simulation)
     out = []
     for index in range(count):
         number, contrast = subject_number(split, index), contrasts[index % len(contrasts)]
@@ -71,7 +76,7 @@ def simulated_scan(
     """The index-th volume of a split with all that is true about it: object, tissues, maps, noise-free k-space."""
     number = subject_number(split, index)
     view = default_view(simulation, dataset)
-    contrast = list(simulation.sequences)[index % len(simulation.sequences)]
+    contrast = contrasts_of(simulation)[index % len(simulation.sequences)]
     anatomy = subject(dataset_name, simulation, number, view)
     rng = generator(simulation.seed, f"phantom/{dataset_name}/acquisition", index=number)
     centre = np.array(HEAD_CENTRE[view] if simulation.phantom == "brain" else (0.0, 0.0, 0.0))
