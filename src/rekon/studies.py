@@ -105,6 +105,15 @@ def train(
     return True
 
 
+def _calibrate_missing(volumes: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
+    """Maps of volumes whose names Snakemake could not know, hence had no calibration job for (`source: manual`)."""
+    from rekon.data.calibrate import calibrate
+
+    for name, volume in volumes.items():
+        if not (folder / f"{name}.h5").exists():
+            calibrate(volume["path"], folder / f"{name}.h5")
+
+
 def evaluate(
     recipe: Recipe,
     *,
@@ -134,6 +143,8 @@ def evaluate(
     dataset, split = manifest.parent.name, manifest.stem
     maps = Path("data/maps") / dataset / split if reconstructor.needs_maps else None
     slices = SliceSet(manifest, recipe.data.size, columns, maps=maps)
+    if maps:
+        _calibrate_missing(slices.volumes, maps)
 
     def fitted_maps(example: Any) -> torch.Tensor:
         return slices.maps(example)

@@ -65,3 +65,22 @@ def test_broken_yaml_names_file_and_line(snakemake):
     path.write_text("title: [unclosed\n" + path.read_text())
     message = refused(snakemake)
     assert "config/studies/ueps.yaml" in message and "not valid YAML near line" in message
+
+
+def test_a_set_of_ones_own_is_indexed_converted_and_scored(snakemake):
+    """README, "Your own data": three lines of configuration, and nothing is trained for it."""
+
+    def describe(catalogue):
+        kept = ("format", "licence", "anatomy", "view", "vendor", "field_strength", "role")
+        mine = {key: catalogue["fastmri-knee"][key] for key in kept}
+        catalogue["my-set"] = {**mine, "title": "Mine", "source": "manual", "access": "ask me", "fit": "downsample"}
+
+    def use(config):
+        config["datasets"]["my-set"] = {"test": None}
+        config["evaluation"]["ood"].append("my-set")
+
+    snakemake.edit("config/datasets.yaml", describe)
+    snakemake.edit("config/demo.yaml", use)
+    jobs = snakemake.jobs()
+    assert {"raw/my-set/test/INDEX.txt", "runs/demo/data/my-set/test.json"} <= jobs
+    assert sum(job.endswith("/my-set.csv") for job in jobs) == 7
