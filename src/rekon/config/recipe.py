@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from rekon.config.base import Name, Strict
+from rekon.config.sampling import ExactMaskSettings, SamplingSettings
 
 
 class MaskSettings(Strict):
@@ -62,11 +63,13 @@ class TrainingSettings(Strict):
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float | None = Field(default=1.0, gt=0)  # norm of the gradient
-    # schedule, in fractions of all steps: linear warm-up, constant, cosine to the floor, constant
+    clips: dict[str, float] = Field(default_factory=dict)  # by optimiser, where it is another
+    # schedule, in fractions of all steps: linear warm-up, constant, cosine (or line) to the floor, constant
     warmup: float = Field(default=0.01, ge=0, le=1)
     warmup_from: float = Field(default=0.01, gt=0, le=1)  # of the learning rate
     decay_from: float = Field(default=0.65, ge=0, le=1)
     decay_until: float = Field(default=0.95, ge=0, le=1)
+    decay: Literal["cosine", "linear"] = "cosine"
     floor: float = Field(default=0.1, ge=0, le=1)  # of the learning rate
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False  # torch.compile; pays on a GPU, costs about a minute of start-up
@@ -92,7 +95,24 @@ class Recipe(Strict):
     kind: str  # key of the registry rekon.studies
     seed: int = Field(ge=0)
     model: dict[str, Any]
-    mask: MaskSettings
+    mask: MaskSettings | None = None  # one pattern along the phase encodings, on multi-coil k-space; or
+    sampling: SamplingSettings | None = None  # a hierarchy of patterns, on what coil-combined images would have given
     data: DataSettings
     training: TrainingSettings | None = None  # None: nothing to train
-    parents: tuple[str, ...] = ()  # runs of the same study whose weights this one starts from
+    parents: dict[str, str] = Field(default_factory=dict)  # role -> run of the same study whose weights this one needs
+
+    @model_validator(mode="after")
+    def _sampled(self) -> Recipe:
+        if (self.mask is None) == (self.sampling is None):
+            raise ValueError("give exactly one of 'mask' and 'sampling'")
+        return self
+
+    @property
+    def masks(self) -> tuple[MaskSettings | ExactMaskSettings, ...]:
+        """Every mask artefact that training or scoring of this run may read."""
+        return self.sampling.masks if self.sampling else (self.mask,) if self.mask else ()
+
+    @property
+    def scored(self) -> tuple[MaskSettings | ExactMaskSettings, ...]:
+        """The masks this run is scored with, in the order of its rows."""
+        return self.sampling.scored if self.sampling else self.masks

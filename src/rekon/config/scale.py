@@ -26,6 +26,8 @@ class EvaluationSettings(Strict):
     bootstrap: int = Field(default=2000, ge=100)  # resamples, over subjects
     id: tuple[str, ...] = ()  # in-distribution test sets
     ood: tuple[str, ...] = ()  # zero-shot test sets
+    # metrics on deep features; where their backbones are absent, cells stay empty and say so
+    perceptual: tuple[Literal["lpips_alex", "lpips_vgg", "dists"], ...] = ()
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -49,6 +51,7 @@ class ScaleStudy(Strict):
     all: dict[str, Any] = Field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = Field(default_factory=dict)
     only: tuple[str, ...] | None = None  # run just these
+    evaluation: dict[str, Any] = Field(default_factory=dict)  # merged over the study's, and that over the scale's
 
 
 class Scale(Strict):
@@ -60,6 +63,7 @@ class Scale(Strict):
     studies: dict[str, ScaleStudy] = Field(min_length=1)
     evaluation: EvaluationSettings
     compute: Compute = Compute()
+    backbones: tuple[str, ...] = ()  # pretrained networks of config/backbones.yaml to fetch and use
     mirror: str | None = None  # folder that holds the files of `source: download` sets
 
     @model_validator(mode="after")

@@ -25,19 +25,33 @@ class Claim(Strict):
     better: str  # run
     worse: str  # run
     metric: str = "psnr"
-    datasets: tuple[str, ...] | str = "all"  # "id", "ood", "all" or names
+    datasets: tuple[str, ...] | str = "all"  # "id", "ood", "all" or names of sets or views (set@pattern/contrast)
     margin: float = 0.0  # smallest difference that counts, in the metric's unit
 
 
+class NotRun(Strict):
+    """A method of the paper's tables that is not run here; its row keeps the paper's numbers."""
+
+    title: str
+    reason: str
+
+
 class Study(Strict):
-    """A paper."""
+    """A paper.
+
+    A view is a part of a test set: `set`, `set@pattern` or `set@pattern/group`, the group being one of `contrasts`.
+    """
 
     title: str
     paper: str  # reference
     base: dict[str, Any]
     runs: dict[str, StudyRun] = Field(min_length=1)
     claims: tuple[Claim, ...] = ()
-    # the paper's own numbers: table -> data set -> metric -> run -> value
+    evaluation: dict[str, Any] = Field(default_factory=dict)  # what this paper scores otherwise than the scale says
+    classical: bool = True  # whether the runs of config/studies/classical.yaml stand in its tables
+    contrasts: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # the paper's name -> contrasts of the sets
+    not_run: dict[str, NotRun] = Field(default_factory=dict)
+    # the paper's own numbers: table -> view -> metric -> run -> value
     published: dict[str, dict[str, dict[str, dict[str, float]]]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
