@@ -19,7 +19,7 @@ if "scale" not in config:  # --configfile chose none
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from rekon.errors import UserError
-from rekon.recipe import dumps, evaluation
+from rekon.recipe import dumps, scoring
 from rekon.recipe import plan as make_plan
 
 try:

@@ -12,15 +12,29 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rekon.config import Catalogue, Dataset, EvaluationSettings, MaskSettings, Recipe, Scale, Study
+from rekon.config import (
+    Catalogue,
+    Dataset,
+    EvaluationSettings,
+    ExactMaskSettings,
+    MaskSettings,
+    Recipe,
+    Scale,
+    Study,
+)
 from rekon.config.base import Strict, check, load
 from rekon.config.datasets import Split
+from rekon.config.nas import DistilledModel, ImageUnetModel, TokenizerModel, TransformerModel
 from rekon.config.ueps import ClassicalModel, UnrolledModel
 from rekon.errors import UserError
 
 MODELS: dict[str, type[Strict]] = {
     "unrolled": UnrolledModel,
     "classical": ClassicalModel,
+    "tokenizer": TokenizerModel,
+    "transformer": TransformerModel,
+    "distilled": DistilledModel,
+    "image_unet": ImageUnetModel,
 }  # kind of run -> its model section
 CLASSICAL = "classical"  # the study whose runs stand in every paper's tables
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -74,7 +88,7 @@ class Plan:
         """Names of the volumes of a split, where they are known before anything is downloaded."""
         entry, wanted = self.catalogue[dataset], getattr(self.scale.datasets[dataset], split)
         if entry.simulation is not None:
-            from rekon.data.phantom.cohort import volumes
+            from rekon.data.phantom.names import volumes
 
             return [volume.name for volume in volumes(dataset, entry.simulation, split, wanted or 0)]
         if entry.source == "download":
@@ -102,9 +116,52 @@ class Plan:
         ]
 
     @cached_property
-    def masks(self) -> dict[str, tuple[MaskSettings, tuple[int, int]]]:
+    def masks(self) -> dict[str, tuple[MaskSettings | ExactMaskSettings, tuple[int, int]]]:
         """Path of every mask artefact -> its settings and matrix."""
-        return {recipe.mask.path(recipe.data.size): (recipe.mask, recipe.data.size) for recipe in self.recipes.values()}
+        return {
+            mask.path(recipe.data.size): (mask, recipe.data.size)
+            for recipe in self.recipes.values()
+            for mask in recipe.masks
+        }
+
+    @cached_property
+    def mapped(self) -> list[tuple[str, Split]]:
+        """Splits (set, split) whose coil maps some run reads: SENSE, and whatever works on coil-combined images."""
+        found: dict[tuple[str, Split], None] = {}
+        for study, _, dataset in self.scored():
+            if self._needs_maps(study):
+                found[dataset, "test"] = None
+        for recipe in self.recipes.values():
+            if recipe.sampling and recipe.training:
+                found |= {(recipe.data.train, "train"): None, (recipe.data.validation, "validation"): None}
+        return list(found)
+
+    def scored(self, study: str | None = None) -> list[tuple[str, str, str]]:
+        """(study, run, test set) of every evaluation."""
+        return [
+            (of, run, dataset)
+            for (of, run), recipe in self.recipes.items()
+            if study in (None, of) and reconstructs(recipe)
+            for dataset in self.evaluation(of).datasets
+        ]
+
+    def evaluation(self, study: str) -> EvaluationSettings:
+        """How a study is scored: the scale's settings, then what the paper and the scale change for it."""
+        value = merge(self.scale.evaluation.model_dump(mode="json"), self.studies[study].evaluation)
+        value = merge(value, self.scale.studies[study].evaluation)
+        source = f"config (study {study} at scale {self.scale.scale}), section 'evaluation'"
+        return check(EvaluationSettings, value, source)
+
+    def weights_of(self, study: str, run: str) -> tuple[str, str] | None:
+        """The run whose weights a run is used with: itself, or its parent `weights`; None if nothing is trained."""
+        recipe = self.recipes[study, run]
+        if recipe.training:
+            return study, run
+        return (study, recipe.parents["weights"]) if "weights" in recipe.parents else None
+
+    def _needs_maps(self, study: str) -> bool:
+        recipes = [recipe for (of, _), recipe in self.recipes.items() if of == study]
+        return any(recipe.sampling or recipe.model.get("method") == "sense" for recipe in recipes)
 
     def inspected(self) -> list[str]:
         """Runs of the UEPS study whose insides the report shows: the first with coil maps, and the ViT ladder."""
@@ -155,9 +212,21 @@ class Plan:
                     f"config/{self.scale.scale}.yaml: key 'datasets': unknown set {name!r}; "
                     f"describe it in config/datasets.yaml or choose one of {', '.join(sorted(self.catalogue.root))}."
                 )
+        for study in self.scale.studies:
+            for name in self.evaluation(study).datasets:
+                if name not in self.scale.datasets or self.scale.datasets[name].test == 0:
+                    raise UserError(
+                        f"config (study {study} at scale {self.scale.scale}): section 'evaluation' names {name!r}, "
+                        "which has no test volumes under 'datasets' of the scale."
+                    )
 
     def _check_recipe(self, name: str, recipe: Recipe) -> None:
         source = f"config (study {name} at scale {self.scale.scale})"
+        for role, parent in recipe.parents.items():
+            if (recipe.study, parent) not in self.recipes or not self.recipes[recipe.study, parent].training:
+                raise UserError(f"{source}: key 'parents.{role}': {parent!r} is no run trained at this scale.")
+            if parent == recipe.run:
+                raise UserError(f"{source}: key 'parents.{role}': a run cannot be its own parent.")
         for split in ("train", "validation"):
             dataset = getattr(recipe.data, split)
             if dataset not in self.scale.datasets:
@@ -172,6 +241,13 @@ class Plan:
         vit = recipe.model.get("vit")
         if vit and any(n % vit["patch"] for n in recipe.data.size):
             raise UserError(f"{source}: key 'data.size' {recipe.data.size} is no multiple of the patch {vit['patch']}.")
+
+
+def reconstructs(recipe: Recipe) -> bool:
+    """Whether a run turns measured data into images: tokenizers and privileged teachers do not, and are not scored."""
+    if recipe.kind == "tokenizer":
+        return False
+    return (recipe.model.get("context") or {}).get("image", "measured") == "measured"
 
 
 def resolve(scale: Scale, name: str, study: Study, run: str) -> Recipe:
@@ -221,6 +297,7 @@ def plan(config: Mapping[str, Any], root: Path | str = ".") -> Plan:
     return Plan(scale, catalogue, studies)
 
 
-def evaluation(settings: EvaluationSettings) -> dict[str, Any]:
+def scoring(settings: EvaluationSettings) -> dict[str, Any]:
     """What of the evaluation settings changes a score; adding a test set must not rerun the others."""
-    return {"data_range": settings.data_range, "crop": settings.crop}
+    used = settings.model_dump(mode="json", include={"data_range", "crop", "perceptual"})
+    return used if used["perceptual"] else {"data_range": used["data_range"], "crop": used["crop"]}

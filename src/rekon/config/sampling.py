@@ -1,4 +1,4 @@
-"""Sampling patterns over both axes of k-space, with exact sample counts (NAS, Supp. 10): single masks and hierarchies."""
+"""Sampling over both axes of k-space with exact sample counts (NAS, Supp. 10): single masks and hierarchies."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ class _Run:
                 loss.backward()
             distributed.average_gradients(parameters)
             label = "gradient_norm" if len(self.objective.optimisers) == 1 else f"gradient_norm_{name}"
-            norms[label] = clip_grad_norm_(parameters, self.settings.clip or math.inf)
+            norms[label] = clip_grad_norm_(parameters, self.settings.clips.get(name, self.settings.clip) or math.inf)
             for group in optimiser.param_groups:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
             optimiser.step()
@@ -216,7 +216,7 @@ class _Run:
                 shutil.copyfile(self.history_path, temporary)
             described = provenance.describe(
                 "train", self.inputs, seeds={"recipe": self.recipe.seed}, device=str(self.place.device), run=self.name,
-                scale=self.recipe.scale, parents=list(self.recipe.parents), recipe=fingerprint(self.plain),
+                scale=self.recipe.scale, parents=dict(self.recipe.parents), recipe=fingerprint(self.plain),
                 weights=sha256(out.weights), steps=self.steps, best=best, processes=self.place.world,
                 threads=torch.get_num_threads(), attempts=state.attempts,
             )  # fmt: skip

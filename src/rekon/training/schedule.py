@@ -16,7 +16,7 @@ def total_steps(settings: TrainingSettings, items: int) -> int:
 
 
 def factor(step: int, steps: int, settings: TrainingSettings) -> float:
-    """Learning rate of `step` (0 .. steps-1) over the recipe's: warm-up, plateau, cosine, floor (UEPS's code)."""
+    """Learning rate of `step` (0 .. steps-1) over the recipe's: warm-up, plateau, cosine or line, floor."""
     at = step / steps
     if at < settings.warmup:
         return settings.warmup_from + (1 - settings.warmup_from) * at / settings.warmup
@@ -24,7 +24,8 @@ def factor(step: int, steps: int, settings: TrainingSettings) -> float:
         return 1.0
     if at < settings.decay_until:
         phase = (at - settings.decay_from) / (settings.decay_until - settings.decay_from)
-        return settings.floor + (1 - settings.floor) * (1 + math.cos(math.pi * phase)) / 2
+        left = 1 - phase if settings.decay == "linear" else (1 + math.cos(math.pi * phase)) / 2
+        return settings.floor + (1 - settings.floor) * left
     return settings.floor
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -11,44 +10,11 @@ import numpy as np
 from rekon.config.datasets import Dataset, Simulation, Split
 from rekon.data.phantom.acquire import Anatomy, Scan, View, rss, scan
 from rekon.data.phantom.grids import centred_image
+from rekon.data.phantom.names import contrasts_of, subject_number, volumes
 from rekon.data.phantom.rawfile import header, write_raw
-from rekon.errors import UserError
 from rekon.randomness import generator
 
-FIRST_SUBJECT: dict[Split, int] = {"train": 0, "validation": 10_000, "test": 20_000}
 HEAD_CENTRE = {"axial": (0.0, -17.0, 14.0), "sagittal": (0.0, -12.0, -8.0), "coronal": (0.0, -15.0, 5.0)}  # template mm
-
-
-@dataclass(frozen=True)
-class VolumeId:
-    """A volume's name, subject and contrast."""
-
-    name: str
-    subject: str
-    contrast: str
-
-
-def subject_number(split: Split, index: int) -> int:
-    """Number of the index-th subject of a split; splits never share one."""
-    if not 0 <= index < 10_000:
-        raise UserError(f"split {split!r}: a simulated split has at most 10000 volumes; ask for fewer.")
-    return FIRST_SUBJECT[split] + index
-
-
-def contrasts_of(simulation: Simulation) -> list[str]:
-    """The contrasts in the order in which subjects take them: by name, since JSON and YAML do not keep an order."""
-    return sorted(simulation.sequences)
-
-
-def volumes(dataset_name: str, simulation: Simulation, split: Split, count: int) -> list[VolumeId]:
-    """First `count` volumes of a split, one per subject; the contrasts take turns."""
-    contrasts = contrasts_of(simulation)
-    out = []
-    for index in range(count):
-        number, contrast = subject_number(split, index), contrasts[index % len(contrasts)]
-        name = f"{dataset_name.replace('-', '_')}_{contrast}_{number:05d}"
-        out.append(VolumeId(name, f"{dataset_name}-{number:05d}", contrast))
-    return out
 
 
 def default_view(simulation: Simulation, dataset: Dataset | None) -> View:
