@@ -1,0 +1,1 @@
+"""Next-acceleration-scale prediction (NAS): the method, in reading order."""
