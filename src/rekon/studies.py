@@ -130,7 +130,8 @@ def evaluate(
     import torch
 
     from rekon.data.slices import SliceSet
-    from rekon.evaluation.panel import write_panel
+    from rekon.evaluation.panel import write_panels
+    from rekon.evaluation.score import Sampling
     from rekon.evaluation.score import evaluate as score
     from rekon.physics.masks import read_mask
     from rekon.provenance import describe
@@ -152,16 +153,15 @@ def evaluate(
     result = score(
         reconstructor,
         slices,
-        columns.columns,
+        [Sampling(columns.settings, lambda example: columns.columns)],
         settings,
         dataset=slices.dataset,
-        mask_settings=recipe.mask,
         device=device,
         maps=fitted_maps if maps else None,
     )
     with atomic_path(scores) as temporary:
         result.rows.to_csv(temporary, index=False, float_format="%.9g")
-    write_panel(panel, result.panel)
+    write_panels(panel, result.panels)
     inputs: dict[str, Any] = {"manifest": manifest, "mask": mask, "data": slices.hash}
     if weights is not None:
         inputs["weights"] = weights

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from rekon.classical.zero_filled import ZeroFilled
-from rekon.config import EvaluationSettings, MaskSettings
+from rekon.config import EvaluationSettings, ExactMaskSettings, MaskSettings
 from rekon.errors import UserError
 from rekon.evaluation.metrics import score
-from rekon.evaluation.score import COLUMNS, evaluate
+from rekon.evaluation.reconstructor import Reconstructor, Scan
+from rekon.evaluation.score import COLUMNS, Sampling, evaluate
 from rekon.physics.coils import rss
 from rekon.physics.fft import fft2c, ifft2c
 
@@ -49,13 +50,17 @@ def example(index: int, **changes) -> FakeExample:
     return FakeExample(**values | {"kspace": kspace, "target": rss(ifft2c(kspace), 0), "data_range": 4.0} | changes)
 
 
-class Perfect:
+class Perfect(Reconstructor):
     """Knows the answer; notes what it was given."""
 
     name, needs_maps = "perfect", False
 
     def __init__(self, data):
-        self.data, self.calls = data, []
+        self.data, self.calls, self.scans = data, [], []
+
+    def prepare(self, scan):
+        assert len(self.scans) == len(self.calls)  # one before each call
+        self.scans.append(scan)
 
     def __call__(self, kspace, mask, maps=None):
         self.calls.append((kspace, mask, maps))
@@ -67,12 +72,22 @@ def run(reconstructor, data, mask=MASK, settings=None, **options):
     return evaluate(
         reconstructor,
         data,
-        mask,
+        [Sampling(MaskSettings(), lambda example: mask)],
         settings or EvaluationSettings(),
         dataset="set",
-        mask_settings=MaskSettings(),
         **options,
     )
+
+
+def by_slice(example):
+    """A mask of both axes that differs from slice to slice."""
+    return np.random.default_rng(example.slice).random((H, W)) < 0.25
+
+
+TWO = [
+    Sampling(ExactMaskSettings(pattern="es-x", acceleration=4), lambda example: np.arange(W) % 4 == 0),
+    Sampling(ExactMaskSettings(pattern="gaussian", acceleration=8), by_slice),
+]
 
 
 def test_rows_and_their_order():
@@ -116,7 +131,8 @@ def test_maps_reach_the_method_that_needs_them():
 @pytest.mark.parametrize(("crop", "shape"), [("raw", (20, 18)), ("none", (H, W))])
 def test_crop_scores_the_acquired_image_alone(crop, shape):
     data = FakeSet([example(0, crop_box=(2, 22, 6, 24))])
-    rows, panel = run(ZeroFilled(), data, settings=EvaluationSettings(crop=crop))
+    rows, panels = run(ZeroFilled(), data, settings=EvaluationSettings(crop=crop))
+    panel = panels["equispaced-R4"]
     assert panel.target.shape == panel.reconstruction.shape == panel.zero_filled.shape == shape
     if crop == "raw":
         np.testing.assert_array_equal(panel.target, data.items[0].target[2:22, 6:24])
@@ -125,22 +141,59 @@ def test_crop_scores_the_acquired_image_alone(crop, shape):
 
 def test_data_range_per_slice_or_volume():
     data = FakeSet([example(0, data_range=100.0)])
-    volume, by_slice = (
+    by_volume, by_slice = (
         run(ZeroFilled(), data, settings=EvaluationSettings(data_range=name)).rows["psnr"][0]
         for name in ("volume", "slice")
     )
-    assert volume - by_slice == pytest.approx(20 * np.log10(100.0 / float(data.items[0].target.max())))
+    assert by_volume - by_slice == pytest.approx(20 * np.log10(100.0 / float(data.items[0].target.max())))
 
 
 def test_prospective_sets_are_reconstructed_but_not_scored():
     own = torch.rand(H, W, generator=torch.Generator().manual_seed(0)) > 0.5
     full = example(0)
     data = FakeSet([example(0, kspace=full.kspace * own, target=None, mask=own)])
-    rows, panel = run(ZeroFilled(), data)
+    rows, panels = run(ZeroFilled(), data)
+    panel = panels["as-acquired"]
     assert rows[["psnr", "ssim", "nmse"]].isna().all(axis=None)
     assert rows["reason"][0].startswith("no reference") and rows["pattern"][0] == "as acquired"
     assert rows["effective_acceleration"][0] == pytest.approx(H * W / int(own.sum()))
     assert panel.target is None and panel.score is None and panel.reconstruction.shape == (H, W)
+
+
+def test_several_samplings_give_rows_and_a_panel_each():
+    data = FakeSet([example(i) for i in range(4)])
+    seen = []
+    rows, panels = evaluate(
+        ZeroFilled(), data, TWO, EvaluationSettings(), dataset="set", progress=lambda *now: seen.append(now)
+    )
+    assert rows["pattern"].tolist() == ["es-x"] * 4 + ["gaussian"] * 4
+    assert rows["acceleration"].tolist() == [4] * 4 + [8] * 4
+    assert rows["slice"].tolist() == [0, 1, 2, 0] * 2
+    assert list(panels) == ["es-x-R4", "gaussian-R8"] and seen == [(n, 8) for n in range(1, 9)]
+    for number in range(4):
+        example_ = data.items[number]
+        image = rss(ifft2c(example_.kspace * torch.from_numpy(by_slice(example_))), 0).numpy()
+        assert rows["psnr"][4 + number] == pytest.approx(score(example_.target.numpy(), image, 4.0).psnr)
+        assert rows["effective_acceleration"][4 + number] == pytest.approx(H * W / by_slice(example_).sum())
+    assert [panels[key].score.psnr for key in panels] == [rows["psnr"][1], rows["psnr"][5]]
+
+
+def test_slices_as_acquired_are_reconstructed_once_whatever_the_samplings():
+    own = torch.arange(W) % 2 == 0
+    data = FakeSet([example(0, target=None, mask=own), example(1)])
+    rows, panels = evaluate(ZeroFilled(), data, TWO, EvaluationSettings(), dataset="set", panel_index=0)
+    assert rows["pattern"].tolist() == ["as acquired", "es-x", "gaussian"]
+    assert rows["acceleration"].isna().tolist() == [True, False, False]
+    assert list(panels) == ["as-acquired"]
+
+
+def test_methods_are_told_the_scan_before_every_call_and_their_note_stands_in_the_rows():
+    data = FakeSet([example(0)])
+    method = Perfect(data)
+    method.note = "a phrase"
+    rows = evaluate(method, data, TWO[:1], EvaluationSettings(), dataset="set").rows
+    assert method.scans == [Scan("set", "v0", "s0", "T1", 0, "es-x", 4)] * 2  # uncounted and counted
+    assert rows["note"].tolist() == ["a phrase"]
 
 
 def test_an_empty_slice_has_a_reason_and_no_number():
@@ -155,11 +208,12 @@ def test_an_empty_slice_has_a_reason_and_no_number():
 
 def test_the_panel_is_the_middle_of_the_first_volume_and_agrees_with_its_row():
     data = FakeSet([example(i) for i in range(6)])
-    rows, panel = run(ZeroFilled(), data)
+    rows, panels = run(ZeroFilled(), data)
+    panel = panels["equispaced-R4"]
     assert (panel.volume, panel.slice) == ("v0", 1)
     assert panel.score.psnr == rows["psnr"][1]
     np.testing.assert_array_equal(panel.reconstruction, panel.zero_filled)
-    assert run(ZeroFilled(), data, panel_index=5).panel.volume == "v1"
+    assert run(ZeroFilled(), data, panel_index=5).panels["equispaced-R4"].volume == "v1"
 
 
 @pytest.mark.parametrize(

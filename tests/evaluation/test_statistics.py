@@ -11,12 +11,13 @@ def rows(values: dict[str, list[float]], dataset: str = "set") -> pd.DataFrame:
     """subject -> values of its slices (one volume each)."""
     return pd.DataFrame(
         [
-            {"dataset": dataset, "volume": f"v-{subject}", "subject": subject, "slice": index, "psnr": value}
+            {"dataset": dataset, "volume": f"v-{subject}", "subject": subject, "slice": index, "psnr": value,
+             "pattern": "es-x", "acceleration": 32}
             for subject, list_ in values.items()
             for index, value in enumerate(list_)
         ],
-        columns=["dataset", "volume", "subject", "slice", "psnr"],
-    )
+        columns=["dataset", "volume", "subject", "slice", "pattern", "acceleration", "psnr"],
+    )  # fmt: skip
 
 
 def random_rows(seed: int, subjects: int, slices: int, between: float, within: float, dataset="set") -> pd.DataFrame:
@@ -102,3 +103,22 @@ def test_a_slice_twice_is_refused():
     table = rows({"a": [1.0]})
     with pytest.raises(ValueError):
         paired(pd.concat([table, table]), table, "psnr")
+
+
+def test_pairs_are_of_one_sampling():
+    base = rows({"a": [1.0, 2.0]})
+    other = base.assign(pattern="radial", psnr=base["psnr"] + 10)
+    both = pd.concat([base, other])
+    better = pd.concat([other.assign(psnr=other["psnr"] + 2), base.assign(psnr=base["psnr"] + 1)])
+    differences = paired(better, both, "psnr")
+    assert sorted(differences["psnr"]) == [1.0, 1.0, 2.0, 2.0]
+    assert set(differences.loc[differences["pattern"] == "radial", "psnr"]) == {2.0}
+    assert paired(base, base.assign(acceleration=16), "psnr").empty
+
+
+def test_slices_as_acquired_pair_with_themselves(tmp_path):
+    base = rows({"a": [1.0, 2.0]}).assign(pattern="as acquired", acceleration=float("nan"))
+    assert paired(base.assign(psnr=base["psnr"] + 1), base, "psnr")["psnr"].tolist() == [1.0, 1.0]
+    # a column of None beside one of numbers, and no rows at all
+    assert len(paired(base.assign(acceleration=None), base, "psnr")) == 2
+    assert paired(base, base.iloc[:0].astype(object), "psnr").empty

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter, zoom
 from skimage.data import shepp_logan_phantom
 
 from rekon.evaluation.metrics import score
-from rekon.evaluation.panel import Panel, write_panel
+from rekon.evaluation.panel import Panel, write_panels
 from rekon.evaluation.score import COLUMNS
 from rekon.files import write_json, write_text
 from rekon.provenance import code_fingerprint
@@ -46,7 +46,8 @@ def workspace(root: Path, made: Plan, *, subjects: int | None = None, slices: in
             reference = made.catalogue[dataset].reference
             rows = fake_rows(dataset, run, count, slices, 1.5 * order, reference)
             write_text(sources.result(run, dataset), rows.to_csv(index=False))
-            write_panel(sources.result(run, dataset, ".npz"), fake_panel(dataset, run, size, reference))
+            pictures = {"equispaced-R4": fake_panel(dataset, run, size, reference)}
+            write_panels(sources.result(run, dataset, ".npz"), pictures)
             record = provenance("evaluate", {"manifest": "a" * 64, "mask": "c" * 64})
             write_json(sources.result(run, dataset, ".json"), record)
     for index, (study, name) in enumerate(made.trained()):
@@ -79,6 +80,7 @@ def fake_rows(dataset: str, run: str, subjects: int, slices: int, shift: float, 
                     "nmse": 10 ** (-psnr / 15) if reference else None,
                     "milliseconds": MILLISECONDS[run] * (1 + 0.05 * own.standard_normal()),
                     "reason": "" if reference else "no reference: prospectively undersampled",
+                    "perceptual_reason": "", "note": "",
                 }
             )  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)

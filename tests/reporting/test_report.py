@@ -9,7 +9,7 @@ import pytest
 from made_up import demo_plan, fake_panel, workspace
 
 from rekon.errors import UserError
-from rekon.evaluation.panel import write_panel
+from rekon.evaluation.panel import write_panels
 from rekon.files import read_json
 from rekon.reporting import html
 from rekon.reporting.figures import curves, panel
@@ -159,7 +159,8 @@ def test_panels_share_one_scale_and_show_ten_times_the_error(sources):
 def test_runs_that_pictured_different_slices_are_refused(tmp_path):
     sources = workspace(tmp_path, demo_plan(), subjects=1, slices=1, size=16)
     other = fake_panel("x", "ueps/ueps", 16)
-    write_panel(sources.result("ueps/ueps", "sim-ahead-e3", ".npz"), type(other)(**{**vars(other), "slice": 7}))
+    changed = {"equispaced-R4": type(other)(**{**vars(other), "slice": 7})}
+    write_panels(sources.result("ueps/ueps", "sim-ahead-e3", ".npz"), changed)
     with pytest.raises(UserError, match="slice 7"):
         panel.strip(sources, "ueps", "sim-ahead-e3")
 

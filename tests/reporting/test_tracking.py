@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rekon.errors import UserError
-from rekon.evaluation.panel import Panel, write_panel
+from rekon.evaluation.panel import Panel, write_panels
 from rekon.files import write_json, write_text, write_yaml
 from rekon.reporting import tracking
 from rekon.reporting.follow import follow
@@ -52,7 +52,7 @@ def write_scores(root: Path, run: str, dataset="sim-set", psnr=(30, 32, 34), rea
     ]
     write_text(scores, HEADER + "\n".join(rows) + "\n")
     image = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
-    write_panel(scores.with_suffix(".npz"), Panel("v0", 0, image, image, 1.0, target=image))
+    write_panels(scores.with_suffix(".npz"), {"equispaced-R4": Panel("v0", 0, image, image, 1.0, target=image)})
     inputs = {"manifest": "cccc", "mask": "5a5a", "weights": "eeee"}
     write_json(scores.with_suffix(".json"), PROVENANCE | {"inputs": inputs, "rule": "evaluate"})
     return scores
@@ -265,7 +265,7 @@ def test_damaged_files_are_named_before_anything_is_written(project, name, text,
 
 def test_a_damaged_panel_is_named(project):
     Path("results/demo/ueps/ue-vit/sim-set.npz").write_bytes(b"not a panel")
-    with pytest.raises(UserError, match=r"ue-vit/sim-set\.npz: not a panel"):
+    with pytest.raises(UserError, match=r"ue-vit/sim-set\.npz: not a readable"):
         ingest(RUNS, RESULTS, None, "receipt.json")
 
 

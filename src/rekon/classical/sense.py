@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rekon.config.ueps import ClassicalModel
+from rekon.evaluation.reconstructor import Reconstructor
 
 if TYPE_CHECKING:
     import torch
 
 
-class Sense:
+class Sense(Reconstructor):
     """argmin_x ||M F S x - y||^2 + ridge ||x||^2 (Pruessmann et al., MRM 46:638, 2001), then |x| in RSS's scale.
 
     `model.ridge` is relative to the largest eigenvalue of the data term. That is at most max sum |S|^2, and very

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rekon.evaluation.reconstructor import Reconstructor
 from rekon.physics.coils import rss
 from rekon.physics.fft import ifft2c
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class ZeroFilled:
+class ZeroFilled(Reconstructor):
     """RSS over coils of the inverse FFT (UEPS Eqs. 2-3 on the undersampled k-space)."""
 
     name = "zero-filled"

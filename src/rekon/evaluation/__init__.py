@@ -4,7 +4,7 @@ Knows no model and no data set: a reconstructor is a callable, a data set a sequ
 
     metrics        PSNR, SSIM, NMSE of one slice
     reconstructor  what scoring asks of a method
-    score          a method on a data set: a row per slice
-    panel          one slice's pictures, kept beside the rows
+    score          a method on a data set: a row per sampling and slice
+    panel          one slice's pictures per sampling, kept beside the rows
     statistics     mean, standard deviation, bootstrap over subjects, paired differences
 """

@@ -1,8 +1,9 @@
-"""One slice's pictures, kept beside an evaluation's rows: what the report shows of a run on a data set."""
+"""One slice's pictures per sampling, kept beside an evaluation's rows: what the report shows of a run on a data set."""
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +27,38 @@ class Panel:
     score: Score | None = None
 
 
-def write_panel(path: Path | str, panel: Panel) -> None:
-    """Write an .npz of plain arrays (no pickled objects), atomically."""
+def panel_key(pattern: str, acceleration: int | None) -> str:
+    """Name of the panel of a sampling: "es-x-R32"; "as-acquired" where there is no nominal acceleration."""
+    name = pattern.replace(" ", "-")
+    return name if acceleration is None else f"{name}-R{acceleration}"
+
+
+def write_panels(path: Path | str, panels: Mapping[str, Panel]) -> None:
+    """Write an .npz of plain arrays (no pickled objects), named `<key>/<field>`, atomically."""
+    arrays = {f"{key}/{name}": array for key, panel in panels.items() for name, array in _arrays(panel).items()}
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        np.savez_compressed(handle, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+
+
+def read_panels(path: Path | str) -> dict[str, Panel]:
+    """Read what `write_panels` wrote, in its order; UserError when the file is missing, damaged or incomplete."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the evaluation again.") from None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not a readable .npz ({error}); delete it and run the evaluation again.") from None
+    groups: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        key, _, field = name.rpartition("/")
+        groups.setdefault(key, {})[field] = array
+    if not groups:
+        raise UserError(f"{path}: holds no pictures; delete the file and run the evaluation again.")
+    return {key: _panel(path, key, fields) for key, fields in groups.items()}
+
+
+def _arrays(panel: Panel) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {
         "volume": np.array(panel.volume),
         "slice": np.array(panel.slice),
@@ -39,22 +70,16 @@ def write_panel(path: Path | str, panel: Panel) -> None:
         arrays["target"] = np.asarray(panel.target, dtype=np.float32)
     if panel.score is not None:
         arrays |= {name: np.array(value, dtype=np.float64) for name, value in panel.score._asdict().items()}
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.savez_compressed(handle, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    return arrays
 
 
-def read_panel(path: Path | str) -> Panel:
-    """Read what `write_panel` wrote; UserError when the file is missing, damaged or incomplete."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the evaluation again.") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not a readable .npz ({error}); delete it and run the evaluation again.") from None
+def _panel(path: Path | str, key: str, arrays: dict[str, np.ndarray]) -> Panel:
     for name in ("volume", "slice", "data_range", "reconstruction", "zero_filled"):
-        if name not in arrays:
-            raise UserError(f"{path}: array {name!r} is missing; delete the file and run the evaluation again.")
+        if not key or name not in arrays:
+            raise UserError(
+                f"{path}: array '{key or '<sampling>'}/{name}' is missing; delete the file and run the evaluation "
+                "again."
+            )
     scored = all(name in arrays for name in Score._fields)
     return Panel(
         volume=str(arrays["volume"]),

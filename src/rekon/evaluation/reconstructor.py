@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import torch
 
 
-class Reconstructor(Protocol):
+class Scan(NamedTuple):
+    """What a scanner knows of the slice it hands over, beside the samples: never anything of the reference."""
+
+    dataset: str
+    volume: str
+    subject: str
+    contrast: str
+    slice: int
+    pattern: str  # of the sampling; "as acquired" where the slice was undersampled by the scanner itself
+    acceleration: int | None  # nominal R; None as acquired
+
+
+class Reconstructor(ABC):
     """From undersampled k-space to an image; learned or not."""
 
     name: str
     needs_maps: bool  # True: `maps` is given, computed from fully sampled data
+    note: str = ""  # what a reader of this method's rows has to know, one phrase
 
+    def prepare(self, scan: Scan) -> None:  # noqa: B027 -- most methods need to know nothing of the scan
+        """Take note of the slice that the next call reconstructs. Comes before every call, and is not timed."""
+
+    @abstractmethod
     def __call__(self, kspace: torch.Tensor, mask: torch.Tensor, maps: torch.Tensor | None = None) -> torch.Tensor:
         """Reconstruct one slice.
 
         kspace: complex64 (coil, H, W), zero where not measured, centred orthonormal FFT; mask: bool (W,) or (H, W);
         maps: complex64 (coil, H, W) or None. Returns a float32 magnitude image (H, W) on the same device.
         """
-        ...

@@ -1,28 +1,32 @@
-"""A reconstructor on a data set: a row per slice, and the pictures of one."""
+"""A reconstructor on a data set: a row per sampling and slice, and the pictures of one slice per sampling."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 
-from rekon.config import EvaluationSettings, MaskSettings
+from rekon.config import EvaluationSettings, ExactMaskSettings, MaskSettings
 from rekon.errors import UserError
 from rekon.evaluation.metrics import Score, score
-from rekon.evaluation.panel import Panel
-from rekon.evaluation.reconstructor import Reconstructor
+from rekon.evaluation.panel import Panel, panel_key
+from rekon.evaluation.reconstructor import Reconstructor, Scan
 
 if TYPE_CHECKING:
     import torch
 
+PERCEPTUAL = ("lpips_alex", "lpips_vgg", "dists")
 COLUMNS = [
     "dataset", "volume", "subject", "slice", "contrast", "pattern", "acceleration", "effective_acceleration", "coils",
-    "psnr", "ssim", "nmse", "milliseconds", "reason",
+    "psnr", "ssim", "nmse", *PERCEPTUAL, "milliseconds", "reason", "perceptual_reason", "note",
 ]  # fmt: skip
+AS_ACQUIRED = "as acquired"
 NO_REFERENCE = "no reference: prospectively undersampled"
+EMPTY = "empty slice: the reference is zero"
 
 
 class Example(Protocol):
@@ -73,32 +77,45 @@ class Slices(Protocol):
     def item(self, index: int, /) -> Example: ...
 
 
+class Sampling(NamedTuple):
+    """How slices are undersampled: what made the masks, and the mask of a slice, bool (W,) or (H, W)."""
+
+    settings: MaskSettings | ExactMaskSettings
+    mask: Callable[[Example], np.ndarray]
+
+
 class Evaluation(NamedTuple):
-    """Rows (columns COLUMNS, one per slice, in the data set's order) and the pictures of one slice."""
+    """Rows (columns COLUMNS; sampling by sampling, each in the data set's order) and one slice's pictures.
+
+    panels: by `panel_key` of the sampling, in the samplings' order.
+    """
 
     rows: pd.DataFrame
-    panel: Panel
+    panels: dict[str, Panel]
 
 
 def evaluate(
     reconstructor: Reconstructor,
     slices: Slices,
-    mask: np.ndarray,
+    samplings: Sequence[Sampling],
     settings: EvaluationSettings,
     *,
     dataset: str,
-    mask_settings: MaskSettings,
     device: str | torch.device = "cpu",
     maps: Callable[[Example], torch.Tensor] | None = None,
+    backbones: Mapping[str, Path] | None = None,
     panel_index: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Undersample, reconstruct and score every slice.
+    """Undersample, reconstruct and score every slice, with every sampling.
 
-    mask: bool (W,) or (H, W), True where sampled; it multiplies the full k-space (examples with a mask of their own,
-    prospectively undersampled, keep theirs and get no metrics, but the reason why). maps: gives an example's coil
-    sensitivity maps, complex64 (coil, H, W), to a reconstructor that needs them. panel_index: the slice to picture,
-    by default the middle one of the first volume, hence the same for every run.
+    A mask multiplies the full k-space. Examples with a mask of their own, prospectively undersampled, keep it: they
+    are reconstructed once, whatever the samplings, and get no metrics, but the reason why. maps: gives an example's
+    coil sensitivity maps, complex64 (coil, H, W), to a reconstructor that needs them. backbones: files of pretrained
+    networks by their names in config/backbones.yaml, for the metrics in `settings.perceptual`; a metric whose files
+    are not among them stays empty, with the reason. panel_index: the slice to picture, by default the middle one of
+    the first volume, hence the same for every run. progress: called with slices done, over all samplings, and how
+    many there are.
 
     `milliseconds` is the wall time of one call on one slice, all coils, without loading and masking; the device is
     waited for, and a call that is not counted goes before the first slice of every shape, so that compilation and
@@ -115,13 +132,11 @@ def evaluate(
     if reconstructor.needs_maps and maps is None:
         raise UserError(f"{reconstructor.name} needs coil sensitivity maps of {dataset!r}; run 'calibrate' first.")
     shown = middle_of_first_volume(slices) if panel_index is None else panel_index
+    assert samplings and 0 <= shown < len(slices), (len(samplings), shown, len(slices))
     warm: set[tuple[int, ...]] = set()
     rows: list[dict[str, object]] = []
-    panel: Panel | None = None
-    for index in range(len(slices)):
-        example = slices.item(index)
-        sampled = torch.as_tensor(mask, dtype=torch.bool) if example.mask is None else example.mask
-        _check_mask(sampled, example.kspace, dataset)
+    panels: dict[str, Panel] = {}
+    for done, index, example, scan, sampled in _undersampled(slices, samplings, dataset):
         measured = (example.kspace * sampled).to(device)
         arguments = (
             measured,
@@ -130,8 +145,10 @@ def evaluate(
         )
         with torch.inference_mode():
             if tuple(measured.shape) not in warm:
+                reconstructor.prepare(scan)
                 reconstructor(*arguments)
                 warm.add(tuple(measured.shape))
+            reconstructor.prepare(scan)
             image, milliseconds = _timed(reconstructor, arguments)
         box = crop_box(example, settings.crop)
         picture = image.float().cpu().numpy()[box]
@@ -139,27 +156,55 @@ def evaluate(
         quality, full_scale = _quality(target, picture, example.data_range, settings.data_range)
         rows.append(
             {
-                "dataset": dataset,
-                "volume": example.volume,
-                "subject": example.subject,
-                "slice": example.slice,
-                "contrast": example.contrast,
-                "pattern": mask_settings.pattern if example.mask is None else "as acquired",
-                "acceleration": mask_settings.acceleration if example.mask is None else None,
+                **scan._asdict(),
+                # not None: one type in the column, whether or not a set has slices as acquired
+                "acceleration": float("nan") if scan.acceleration is None else scan.acceleration,
                 "effective_acceleration": sampled.numel() / int(sampled.sum()),
                 "coils": int(example.kspace.shape[0]),
                 **(quality._asdict() if quality else dict.fromkeys(Score._fields)),
                 "milliseconds": milliseconds,
-                "reason": "" if quality else NO_REFERENCE if target is None else "empty slice: the reference is zero",
+                "reason": "" if quality else NO_REFERENCE if target is None else EMPTY,
+                "perceptual_reason": "",
+                "note": reconstructor.note,
             }
         )
         if index == shown:
             zero_filled = _zero_filled(measured).cpu().numpy()[box]
-            panel = Panel(example.volume, example.slice, picture, zero_filled, full_scale, target, quality)
+            panels[panel_key(scan.pattern, scan.acceleration)] = Panel(
+                example.volume, example.slice, picture, zero_filled, full_scale, target, quality
+            )
         if progress:
-            progress(index + 1, len(slices))
-    assert panel is not None, f"panel_index {shown} outside 0..{len(slices) - 1}"
-    return Evaluation(pd.DataFrame(rows, columns=COLUMNS), panel)
+            progress(done, len(samplings) * len(slices))
+    return Evaluation(pd.DataFrame(rows, columns=COLUMNS), panels)
+
+
+def _undersampled(
+    slices: Slices, samplings: Sequence[Sampling], dataset: str
+) -> Iterator[tuple[int, int, Example, Scan, torch.Tensor]]:
+    """Sampling by sampling: how many are done with this one, the slice's number, the slice, what is known, its mask.
+
+    Slices with a mask of their own come once: with the first sampling.
+    """
+    import torch
+
+    as_acquired: set[int] = set()
+    for turn, (settings, mask) in enumerate(samplings):
+        for index in range(len(slices)):
+            if index in as_acquired:
+                continue
+            example = slices.item(index)
+            pattern: str
+            if example.mask is None:
+                sampled = torch.as_tensor(mask(example), dtype=torch.bool)
+                pattern, acceleration = settings.pattern, settings.acceleration
+            else:
+                as_acquired.add(index)
+                sampled, pattern, acceleration = example.mask, AS_ACQUIRED, None
+            _check_mask(sampled, example.kspace, dataset)
+            scan = Scan(
+                dataset, example.volume, example.subject, example.contrast, example.slice, pattern, acceleration
+            )
+            yield turn * len(slices) + index + 1, index, example, scan, sampled
 
 
 def middle_of_first_volume(slices: Slices) -> int:

@@ -1,6 +1,7 @@
 """Means with their uncertainty. The unit of resampling is the subject: slices of one head are not independent.
 
-Rows are those of `rekon.evaluation.score`: at least the columns dataset, volume, subject, slice and the metric.
+Rows are those of `rekon.evaluation.score`: at least the columns dataset, volume, subject, slice, pattern, acceleration
+and the metric.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pandas as pd
 from rekon.randomness import generator
 
 CONFIDENCE = 0.95
-KEYS = ["dataset", "volume", "slice"]  # identify a slice across runs
+KEYS = ["dataset", "volume", "slice", "pattern", "acceleration"]  # identify a measurement across runs
 
 
 class Summary(NamedTuple):
@@ -65,10 +66,13 @@ def average(
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Rows of `metric` in `first` minus `second`, on the slices that both scored: the same slices, so a paired test.
+    """Rows of `metric` in `first` minus `second`, on the measurements that both scored: a paired comparison.
 
-    The result goes into `summarise` or `average`. Raises ValueError when a run holds a slice twice.
+    A measurement is a slice with a sampling; one as acquired, of NaN acceleration, pairs with itself too. The result
+    goes into `summarise` or `average`. Raises ValueError when a run holds a measurement twice.
     """
+    # the empty column of a table read from CSV and one of numbers have different types, which would not merge
+    first, second = (rows.astype({"acceleration": float}) for rows in (first, second))
     keep = [*KEYS, "subject", metric]
     both = first[keep].merge(second[[*KEYS, metric]], on=KEYS, validate="one_to_one", suffixes=("", "_other"))
     both[metric] = both[metric] - both.pop(f"{metric}_other")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from rekon.config import Dataset, Study
 from rekon.errors import UserError
-from rekon.evaluation.panel import Panel, read_panel
+from rekon.evaluation.panel import Panel, read_panels
 from rekon.evaluation.score import COLUMNS
 from rekon.files import read_json
 from rekon.recipe import Plan
@@ -106,8 +106,9 @@ class Sources:
         return self._cache[key]
 
     def panel(self, run: str, dataset: str) -> Panel | None:
+        """The pictures of a run on a set, with its first sampling."""
         path = self.result(run, dataset, ".npz")
-        return read_panel(path) if path.exists() else None
+        return next(iter(read_panels(path).values())) if path.exists() else None
 
     def provenance(self, run: str) -> dict[str, Any] | None:
         """run.json of a trained run; None when it was not trained (yet)."""
@@ -129,7 +130,8 @@ class Sources:
 
 def read_scores(path: Path | str) -> pd.DataFrame:
     """Rows of an evaluation; UserError when the file is not one."""
-    text = {"dataset": str, "volume": str, "subject": str, "contrast": str, "pattern": str, "reason": str}
+    words = ("reason", "perceptual_reason", "note")
+    text = dict.fromkeys(("dataset", "volume", "subject", "contrast", "pattern", *words), str)
     try:
         rows = pd.read_csv(path, dtype=text)
     except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
@@ -137,5 +139,4 @@ def read_scores(path: Path | str) -> pd.DataFrame:
     for column in COLUMNS:
         if column not in rows.columns:
             raise UserError(f"{path}: column {column!r} is missing; delete the file and run the evaluation again.")
-    rows["reason"] = rows["reason"].fillna("")
-    return rows
+    return rows.fillna(dict.fromkeys(words, ""))

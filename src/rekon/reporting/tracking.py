@@ -14,7 +14,6 @@ import re
 import sqlite3
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -202,17 +201,15 @@ def allowed(name: str) -> str:
 
 
 def _picture(panel: Path, out: Path) -> Path:
-    """Reference (where there is one), reconstruction and zero-filled image side by side, for a look in the UI."""
+    """Reference (where there is one), reconstruction and zero-filled image, a row per sampling, for the UI."""
     import numpy as np
     from matplotlib.image import imsave
 
-    try:
-        with np.load(panel, allow_pickle=False) as stored:
-            images = [stored[name] for name in ("target", "reconstruction", "zero_filled") if name in stored.files]
-        images = [image for image in images if image.shape == images[0].shape]
-        imsave(out, np.hstack(images), cmap="gray", vmin=0.0, vmax=float(images[0].max()) or 1.0)
-    except (ValueError, OSError, EOFError, IndexError, zipfile.BadZipFile):
-        raise UserError(f"{panel}: not a panel of pictures; delete it and run the evaluation again.") from None
+    from rekon.evaluation.panel import read_panels
+
+    shown = read_panels(panel).values()
+    rows = [[image for image in (p.target, p.reconstruction, p.zero_filled) if image is not None] for p in shown]
+    imsave(out, np.block(rows), cmap="gray", vmin=0.0, vmax=float(rows[0][0].max()) or 1.0)
     return out
 
 

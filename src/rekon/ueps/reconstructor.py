@@ -9,12 +9,13 @@ from torch import Tensor
 
 from rekon.config import Recipe, UnrolledModel
 from rekon.config.base import check
+from rekon.evaluation.reconstructor import Reconstructor
 from rekon.training.weights import load_into
 from rekon.ueps.cascade import compile_denoisers
 from rekon.ueps.unrolled import build
 
 
-class UnrolledReconstructor:
+class UnrolledReconstructor(Reconstructor):
     """Any rung of Table 2, with all coils of a slice at once (training's coil limit does not apply here)."""
 
     needs_maps = False
