@@ -19,7 +19,7 @@ if "scale" not in config:  # --configfile chose none
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from rekon.errors import UserError
-from rekon.recipe import dumps, scoring
+from rekon.recipe import dumps, reconstructs, scoring
 from rekon.recipe import plan as make_plan
 
 try:
@@ -43,7 +43,9 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/masks.smk"
+include: "workflow/rules/training.smk"
 include: "workflow/rules/ueps.smk"
+include: "workflow/rules/nas.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/version.smk"

@@ -1,7 +1,7 @@
 """(scale, study, run) -> resolved recipe. Pure functions over config; the only I/O is reading config/*.yaml.
 
 A recipe is the study's base, then the scale's changes for all runs, then the run's own delta, then the scale's
-changes for that run. Mappings merge key by key; anything else replaces.
+changes for that run; a run that is `like` another starts from that one. Mappings merge key by key; anything else replaces.
 """
 
 from __future__ import annotations
@@ -36,6 +36,12 @@ MODELS: dict[str, type[Strict]] = {
     "distilled": DistilledModel,
     "image_unet": ImageUnetModel,
 }  # kind of run -> its model section
+# metric on deep features -> the pretrained networks behind it, in config/backbones.yaml
+PERCEPTUAL = {
+    "lpips_alex": ("alexnet", "lpips-alex"),
+    "lpips_vgg": ("vgg16", "lpips-vgg"),
+    "dists": ("vgg16", "dists"),
+}
 CLASSICAL = "classical"  # the study whose runs stand in every paper's tables
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -163,10 +169,28 @@ class Plan:
         recipes = [recipe for (of, _), recipe in self.recipes.items() if of == study]
         return any(recipe.sampling or recipe.model.get("method") == "sense" for recipe in recipes)
 
-    def inspected(self) -> list[str]:
-        """Runs of the UEPS study whose insides the report shows: the first with coil maps, and the ViT ladder."""
-        shown = ("e2e-varnet", "ue-vit", "uep-vit", "ueps")
-        return [run for study, run in self.trained(study="ueps") if run in shown]
+    def inspected(self, study: str) -> list[str]:
+        """Runs whose insides the report shows; none unless all that the study names are trained at this scale."""
+        wanted = self.studies[study].inspected if study in self.studies else ()
+        return list(wanted) if set(wanted) <= {run for _, run in self.trained(study)} else []
+
+    def test_sets(self, study: str) -> list[str]:
+        """Sets that a study is scored on; none where this scale leaves the study out."""
+        return list(self.evaluation(study).datasets) if study in self.studies else []
+
+    def backbones_of(self, recipe: Recipe) -> list[str]:
+        """Pretrained networks that training a run needs."""
+        if recipe.kind != "tokenizer":
+            return []
+        model = check(TokenizerModel, recipe.model, f"recipe of {recipe.study}/{recipe.run}, section 'model'")
+        names = [model.pretrained, model.discriminator and model.discriminator.backbone]
+        names += PERCEPTUAL[model.perceptual.replace("-", "_")] if model.losses.perceptual else ()
+        return [name for name in names if name]
+
+    def perceptual_backbones(self, study: str) -> list[str]:
+        """Pretrained networks behind a study's metrics, as far as this scale has them."""
+        wanted = {name for metric in self.evaluation(study).perceptual for name in PERCEPTUAL[metric]}
+        return sorted(wanted & set(self.scale.backbones))
 
     # --- reports ----------------------------------------------------------------------------------------------
     @property
@@ -227,6 +251,13 @@ class Plan:
                 raise UserError(f"{source}: key 'parents.{role}': {parent!r} is no run trained at this scale.")
             if parent == recipe.run:
                 raise UserError(f"{source}: key 'parents.{role}': a run cannot be its own parent.")
+        if recipe.training:
+            for backbone in self.backbones_of(recipe):
+                if backbone not in self.scale.backbones:
+                    raise UserError(
+                        f"{source}: training needs the pretrained network {backbone!r}; list it under 'backbones' of "
+                        "the scale, or switch off in 'model' what asks for it."
+                    )
         for split in ("train", "validation"):
             dataset = getattr(recipe.data, split)
             if dataset not in self.scale.datasets:
@@ -255,22 +286,27 @@ def resolve(scale: Scale, name: str, study: Study, run: str) -> Recipe:
     if run not in study.runs:
         raise UserError(f"config/studies/{name}.yaml: no run {run!r}; known are {', '.join(study.runs)}.")
     changes = scale.studies[name]
-    value = merge(study.base, changes.all)
-    value = merge(value, study.runs[run].delta)
-    value = merge(value, changes.runs.get(run, {}))
+    value = _lay(study.base, changes.all)
+    for ancestor in study.ancestry(run):
+        value = _lay(_lay(value, study.runs[ancestor].delta), changes.runs.get(ancestor, {}))
     value |= {"scale": scale.scale, "study": name, "run": run, "title": study.runs[run].title}
     source = f"config/studies/{name}.yaml (run {run}, scale {scale.scale})"
-    if isinstance(value.get("training"), dict):  # a scale that counts steps replaces a base that counts epochs
-        training = dict(value["training"])
-        for unit, other in (("steps", "epochs"), ("epochs", "steps")):
-            if isinstance(changes.all.get("training"), dict) and unit in changes.all["training"]:
-                training.pop(other, None)
-        value["training"] = training
     if value.get("kind") not in MODELS:
         raise UserError(f"{source}: key 'kind': {value.get('kind')!r} is not one of {', '.join(MODELS)}.")
     recipe = check(Recipe, value, source)
     model = check(MODELS[recipe.kind], recipe.model, f"{source}, section 'model'")
     return recipe.model_copy(update={"model": model.model_dump(mode="json")})
+
+
+def _lay(value: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`merge`, where counting steps replaces counting epochs, and the other way round."""
+    merged = merge(value, change)
+    given, training = change.get("training"), merged.get("training")
+    if isinstance(given, Mapping) and isinstance(training, dict):
+        for unit, other in (("steps", "epochs"), ("epochs", "steps")):
+            if unit in given and other not in given:
+                merged["training"] = {key: item for key, item in training.items() if key != other}
+    return merged
 
 
 def read_recipe(path: Path | str) -> Recipe:

@@ -32,41 +32,117 @@ def split_volumes(wildcards):
     ]
 
 
+def split_maps(dataset, split):
+    """Coil maps of a split; of a set whose names are not known yet, the sign that all are made."""
+    if not plan.listed(dataset):
+        return [f"runs/{SCALE}/data/{dataset}/{split}.calibrated"]
+    return [ancient(f"data/maps/{dataset}/{split}/{volume}.h5") for volume in plan.volumes(dataset, split)]
+
+
+def mask_files(recipe, masks):
+    """Mask artefacts. Ancient: they follow from the recipe, which is an input already."""
+    return [ancient(mask.path(recipe.data.size)) for mask in masks]
+
+
+def run_inputs(role, run):
+    """Weights of a run, and the record that tells when they are new: `dvc pull` gives weights new times."""
+    return {role: ancient(f"weights/{SCALE}/{run}.safetensors"), f"{role}_trained": f"runs/{SCALE}/{run}/run.json"}
+
+
+def parent_inputs(recipe):
+    inputs = {}
+    for role, parent in recipe.parents.items():
+        inputs |= run_inputs(role, f"{recipe.study}/{parent}")
+    return inputs
+
+
+def token_files(recipe):
+    """Cached tokens of a run's training and validation sets, by the tokenizer among its parents."""
+    folder = f"runs/{SCALE}/{recipe.study}/{recipe.parents['tokenizer']}/tokens"
+    return {
+        "train_tokens": f"{folder}/{recipe.data.train}-train.safetensors",
+        "validation_tokens": f"{folder}/{recipe.data.validation}-validation.safetensors",
+    }
+
+
 def training_inputs(wildcards):
     recipe = plan.recipes[tuple(wildcards.run.split("/"))]
-    return {
+    inputs = {
         "train": manifest(recipe.data.train, "train"),
         "validation": manifest(recipe.data.validation, "validation"),
-        # ancient: the mask follows from the recipe, which is an input already
-        "mask": ancient(recipe.mask.path(recipe.data.size)),
+        "masks": mask_files(recipe, recipe.masks),
+    }
+    if recipe.sampling:
+        inputs["maps"] = split_maps(recipe.data.train, "train") + split_maps(recipe.data.validation, "validation")
+    inputs |= parent_inputs(recipe)
+    if "tokenizer" in recipe.parents:
+        inputs |= token_files(recipe)
+    return inputs | {name: ancient(f"raw/backbones/{name}.safetensors") for name in plan.backbones_of(recipe)}
+
+
+def parent_options(recipe):
+    return [
+        f"--parent {role}=weights/{SCALE}/{recipe.study}/{parent}.safetensors"
+        for role, parent in recipe.parents.items()
+    ]
+
+
+def backbone_options(names):
+    return [f"--backbone {name}=raw/backbones/{name}.safetensors" for name in names]
+
+
+def training_options(wildcards):
+    """Parents, tokens and backbones of a run on the command line."""
+    recipe = plan.recipes[tuple(wildcards.run.split("/"))]
+    options = parent_options(recipe) + backbone_options(plan.backbones_of(recipe))
+    if "tokenizer" in recipe.parents:
+        options += [f"--tokens {name.removesuffix('_tokens')}={path}" for name, path in token_files(recipe).items()]
+    return " ".join(options)
+
+
+def tokenise_inputs(wildcards):
+    recipe = plan.recipes[tuple(wildcards.run.split("/"))]
+    return {
+        "manifest": manifest(wildcards.dataset, wildcards.split),
+        "masks": mask_files(recipe, recipe.masks),
+        "maps": split_maps(wildcards.dataset, wildcards.split),
+        **run_inputs("weights", wildcards.run),
     }
 
 
 def evaluation_inputs(wildcards):
-    recipe = plan.recipes[tuple(wildcards.run.split("/"))]
-    inputs = {
-        "manifest": manifest(wildcards.dataset, "test"),
-        "mask": ancient(recipe.mask.path(recipe.data.size)),
-    }
-    if recipe.training:  # ancient, as `dvc pull` gives them new times: that they are new is told by run.json
-        inputs["weights"] = ancient(f"weights/{SCALE}/{wildcards.run}.safetensors")
-        inputs["trained"] = f"runs/{SCALE}/{wildcards.run}/run.json"
-    if recipe.model.get("method") == "sense":
-        inputs["maps"] = [
-            ancient(f"data/maps/{wildcards.dataset}/test/{volume}.h5")
-            for volume in plan.volumes(wildcards.dataset, "test")
-        ]
-    return inputs
+    study, run = wildcards.run.split("/")
+    recipe = plan.recipes[study, run]
+    inputs = {"manifest": manifest(wildcards.dataset, "test"), "masks": mask_files(recipe, recipe.scored)}
+    if recipe.training:
+        inputs |= run_inputs("weights", wildcards.run)
+    inputs |= parent_inputs(recipe)
+    if recipe.sampling or recipe.model.get("method") == "sense":
+        inputs["maps"] = split_maps(wildcards.dataset, "test")
+    perceptual = plan.perceptual_backbones(study)
+    return inputs | {name: ancient(f"raw/backbones/{name}.safetensors") for name in perceptual}
+
+
+def evaluation_options(wildcards):
+    """Weights, parents and backbones of an evaluation on the command line."""
+    study, run = wildcards.run.split("/")
+    recipe = plan.recipes[study, run]
+    weights = [f"--weights weights/{SCALE}/{wildcards.run}.safetensors"] if recipe.training else []
+    return " ".join(weights + parent_options(recipe) + backbone_options(plan.perceptual_backbones(study)))
 
 
 def scores(study=None, datasets=None):
-    """CSV files of all runs (of one study) on all test sets."""
+    """CSV files of all runs (of one study) on all its test sets, or on those of `datasets` among them."""
     return [
         f"results/{SCALE}/{of}/{run}/{dataset}.csv"
-        for of, run in plan.recipes
-        if study in (None, of)
-        for dataset in datasets or plan.scale.evaluation.datasets
+        for of, run, dataset in plan.scored(study)
+        if datasets is None or dataset in datasets
     ]
+
+
+def inspections(*studies):
+    """What `inspect_…` finds inside the networks of these studies, where this scale trains what they look at."""
+    return [f"results/{SCALE}/{study}/inspect.npz" for study in studies if plan.inspected(study)]
 
 
 def trained_files(pattern):

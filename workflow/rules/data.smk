@@ -121,6 +121,22 @@ rule calibrate:
         "rekon calibrate {input} --output {output} > {log} 2>&1"
 
 
+rule calibrate_set:
+    """Coil maps of all volumes of a licensed set's split."""
+    input:
+        lambda wc: [] if plan.listed(wc.dataset) else manifest(wc.dataset, wc.split),
+    output:
+        touch(f"runs/{SCALE}/data/{{dataset}}/{{split}}.calibrated"),
+    log:
+        f"logs/calibrate_set/{SCALE}/{{dataset}}/{{split}}.log",
+    conda:
+        "../../envs/rekon.yaml"
+    threads: COMPUTE.threads
+    shell:
+        "rekon calibrate-set {input} --folder data/maps/{wildcards.dataset}/{wildcards.split} --threads {threads}"
+        " > {log} 2>&1"
+
+
 rule data:
     """Every split of every set of this scale."""
     input:

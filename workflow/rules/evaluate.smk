@@ -23,10 +23,10 @@ rule evaluate:
         mem_mb=COMPUTE.memory_gb * 1024,
         runtime=int(COMPUTE.hours * 60),
     params:
-        settings=dumps(evaluation(plan.scale.evaluation)),
-        weights=lambda wc, input: f"--weights {input.weights}" if "weights" in input.keys() else "",
+        settings=lambda wc: dumps(scoring(plan.evaluation(wc.run.split("/")[0]))),
+        named=evaluation_options,
     shell:
-        "rekon evaluate {input.recipe} --manifest {input.manifest} --mask {input.mask} {params.weights}"
+        "rekon evaluate {input.recipe} --manifest {input.manifest} {params.named}"
         " --settings {params.settings:q} --scores {output.scores} --panel {output.panel}"
         " --provenance {output.provenance} --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
 

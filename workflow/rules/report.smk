@@ -1,4 +1,4 @@
-# Tables, figures and the report, from results alone: nothing here runs a network but `inspect`.
+# Tables, figures and the report, from results alone: nothing here runs a network.
 
 
 rule plan:
@@ -14,27 +14,6 @@ rule plan:
         plan=dumps(plan.document()),
     shell:
         "rekon write-plan {params.plan:q} --output {output} > {log} 2>&1"
-
-
-rule inspect_ueps:
-    """What the networks do inside: coil maps (Fig. 3), attention (Fig. 4), runtime against patches (Fig. 6)."""
-    input:
-        plan=rules.plan.output,
-        weights=[ancient(f"weights/{SCALE}/ueps/{run}.safetensors") for run in plan.inspected()],
-        trained=[f"runs/{SCALE}/ueps/{run}/run.json" for run in plan.inspected()],
-        manifests=[manifest(dataset, "test") for dataset in plan.scale.evaluation.datasets[:2]],
-    output:
-        f"results/{SCALE}/ueps/inspect.npz",
-    log:
-        f"logs/inspect_ueps/{SCALE}.log",
-    conda:
-        "../../envs/rekon.yaml"
-    threads: COMPUTE.threads
-    resources:
-        gpu=min(COMPUTE.gpus, 1),
-        mem_mb=COMPUTE.memory_gb * 1024,
-    shell:
-        "rekon inspect {input.plan} --output {output} --threads {threads} > {log} 2>&1"
 
 
 rule tables:
@@ -61,7 +40,7 @@ rule report:
         plan=rules.plan.output,
         # ancient: git gives tracked files new times in any order; what changes a table changes `tracked` too
         tables=ancient(rules.tables.output),
-        inspection=rules.inspect_ueps.output,
+        inspections=inspections(*plan.scale.studies),
         tracked=f"runs/{SCALE}/mlflow.json",
         runs=trained_files(f"runs/{SCALE}/{{run}}/run.json"),
     output:

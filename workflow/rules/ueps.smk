@@ -1,56 +1,25 @@
-# UEPS: the rungs of the ablation ladder (Table 2). Every run is a recipe; one command trains them all.
-
-TRAINED = "|".join(f"{study}/{run}" for study, run in plan.trained(kind="unrolled")) or "none/none"
+# UEPS: the rungs of the ablation ladder (Table 2), trained by `train_unrolled`.
 
 
-rule recipe:
-    """Everything that defines a run, resolved from config/: enough to rerun it by hand."""
-    output:
-        f"runs/{SCALE}/{{study}}/{{run}}/recipe.yaml",
-    log:
-        f"logs/recipe/{SCALE}/{{study}}/{{run}}.log",
-    wildcard_constraints:
-        study="|".join(plan.scale.studies),
-    localrule: True
-    conda:
-        "../../envs/rekon.yaml"
-    params:
-        recipe=lambda wc: dumps(plan.recipes[wc.study, wc.run].model_dump(mode="json")),
-    shell:
-        "rekon write-recipe {params.recipe:q} --output {output} > {log} 2>&1"
-
-
-rule train_unrolled:
-    """Train one rung. Its state lies in work/, undeclared, so that a killed job goes on where it was."""
+rule inspect_ueps:
+    """What the networks do inside: coil maps (Fig. 3), attention (Fig. 4), runtime against patches (Fig. 6)."""
     input:
-        unpack(training_inputs),
-        recipe=f"runs/{SCALE}/{{run}}/recipe.yaml",
+        plan=f"runs/{SCALE}/plan.json",
+        weights=[ancient(f"weights/{SCALE}/ueps/{run}.safetensors") for run in plan.inspected("ueps")],
+        trained=[f"runs/{SCALE}/ueps/{run}/run.json" for run in plan.inspected("ueps")],
+        manifests=[manifest(dataset, "test") for dataset in plan.scale.evaluation.datasets[:2]],
     output:
-        weights=f"weights/{SCALE}/{{run}}.safetensors",
-        metrics=f"runs/{SCALE}/{{run}}/metrics.jsonl",
-        provenance=f"runs/{SCALE}/{{run}}/run.json",
+        f"results/{SCALE}/ueps/inspect.npz",
     log:
-        f"logs/train_unrolled/{SCALE}/{{run}}.log",
-    benchmark:
-        f"logs/train_unrolled/{SCALE}/{{run}}.tsv"
-    wildcard_constraints:
-        run=TRAINED,
-    priority: 10  # the long jobs first: the short ones fill the gaps
+        f"logs/inspect_ueps/{SCALE}.log",
     conda:
         "../../envs/rekon.yaml"
     threads: COMPUTE.threads
     resources:
-        gpu=COMPUTE.gpus,
+        gpu=min(COMPUTE.gpus, 1),
         mem_mb=COMPUTE.memory_gb * 1024,
-        runtime=int(COMPUTE.hours * 60),
-        workers=COMPUTE.workers,
-    params:
-        state=f"work/{SCALE}/{{run}}",
     shell:
-        "rekon train {input.recipe} --train {input.train} --validation {input.validation} --mask {input.mask}"
-        " --weights {output.weights} --metrics {output.metrics} --provenance {output.provenance}"
-        " --state {params.state} --threads {threads} --gpus {resources.gpu}"
-        " --workers {resources.workers} --wall-minutes {resources.runtime} > {log} 2>&1"
+        "rekon inspect ueps {input.plan} --output {output} --threads {threads} > {log} 2>&1"
 
 
 rule ueps:

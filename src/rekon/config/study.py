@@ -14,6 +14,7 @@ class StudyRun(Strict):
 
     title: str
     note: str = ""  # what the run shows, one phrase
+    like: str | None = None  # the run it differs from; None: from the base
     delta: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -51,6 +52,7 @@ class Study(Strict):
     classical: bool = True  # whether the runs of config/studies/classical.yaml stand in its tables
     contrasts: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # the paper's name -> contrasts of the sets
     not_run: dict[str, NotRun] = Field(default_factory=dict)
+    inspected: tuple[str, ...] = ()  # runs whose insides the report shows
     # the paper's own numbers: table -> view -> metric -> run -> value
     published: dict[str, dict[str, dict[str, dict[str, float]]]] = Field(default_factory=dict)
 
@@ -59,8 +61,18 @@ class Study(Strict):
         for name in self.runs:
             if not Name.match(name):
                 raise ValueError(f"run name {name!r}: use letters, digits, '.', '_' and '-'")
+        for name, run in self.runs.items():
+            if run.like is not None and (run.like not in self.runs or name in self.ancestry(run.like)):
+                raise ValueError(f"run {name!r}: 'like' must name another run, and not in a circle")
         for claim in self.claims:
             for run in (claim.better, claim.worse):
-                if "/" not in run and run not in self.runs:
+                if "/" not in run and run not in self.runs and run not in self.not_run:
                     raise ValueError(f"claim {claim.text!r} names the unknown run {run!r}")
         return self
+
+    def ancestry(self, run: str) -> list[str]:
+        """The runs whose deltas make up a run, from the one next to the base to the run itself."""
+        names = [run]
+        while (like := self.runs[names[0]].like) is not None and like in self.runs and like not in names:
+            names.insert(0, like)
+        return names

@@ -1,0 +1,68 @@
+# Runs: a recipe each, and one command that trains them all. What differs between the rules is which recipes they take.
+
+
+def runs_of(*kinds, teacher=False):
+    """Trained runs of these kinds as a wildcard constraint; teachers see what a deployed network cannot."""
+    names = [
+        f"{study}/{run}"
+        for kind in kinds
+        for study, run in plan.trained(kind=kind)
+        if kind != "transformer" or reconstructs(plan.recipes[study, run]) != teacher
+    ]
+    return "|".join(names) or "none/none"
+
+
+rule recipe:
+    """Everything that defines a run, resolved from config/: enough to rerun it by hand."""
+    output:
+        f"runs/{SCALE}/{{study}}/{{run}}/recipe.yaml",
+    log:
+        f"logs/recipe/{SCALE}/{{study}}/{{run}}.log",
+    wildcard_constraints:
+        study="|".join(plan.scale.studies),
+    localrule: True
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        recipe=lambda wc: dumps(plan.recipes[wc.study, wc.run].model_dump(mode="json")),
+    shell:
+        "rekon write-recipe {params.recipe:q} --output {output} > {log} 2>&1"
+
+
+rule train_unrolled:
+    """Train an unrolled network. Its state lies in work/, undeclared, so that a killed job goes on where it was."""
+    input:
+        unpack(training_inputs),
+        recipe=f"runs/{SCALE}/{{run}}/recipe.yaml",
+    output:
+        weights=f"weights/{SCALE}/{{run}}.safetensors",
+        metrics=f"runs/{SCALE}/{{run}}/metrics.jsonl",
+        provenance=f"runs/{SCALE}/{{run}}/run.json",
+    log:
+        f"logs/train/{SCALE}/{{run}}.log",
+    benchmark:
+        f"logs/train/{SCALE}/{{run}}.tsv"
+    wildcard_constraints:
+        run=runs_of("unrolled"),
+    priority: 10  # the long jobs first: the short ones fill the gaps
+    conda:
+        "../../envs/rekon.yaml"
+    threads: COMPUTE.threads
+    resources:
+        gpu=COMPUTE.gpus,
+        mem_mb=COMPUTE.memory_gb * 1024,
+        runtime=int(COMPUTE.hours * 60),
+        workers=COMPUTE.workers,
+    params:
+        state=f"work/{SCALE}/{{run}}",
+        named=training_options,
+    shell:
+        "rekon train {input.recipe} --train {input.train} --validation {input.validation} {params.named}"
+        " --weights {output.weights} --metrics {output.metrics} --provenance {output.provenance}"
+        " --state {params.state} --threads {threads} --gpus {resources.gpu}"
+        " --workers {resources.workers} --wall-minutes {resources.runtime} > {log} 2>&1"
+
+
+use rule train_unrolled as train_unet with:
+    wildcard_constraints:
+        run=runs_of("image_unet"),
