@@ -71,7 +71,7 @@ class SliceSet:
     ):
         self.path = Path(manifest)
         self.size = size
-        content = _read_manifest(self.path)
+        content = read_manifest(self.path)
         self.dataset: str = content["dataset"]
         self.reference: bool = content["reference"]
         self.hash: str = content["hash"]
@@ -190,14 +190,7 @@ class SliceSet:
         if self._process != os.getpid():  # HDF5 handles must not cross a fork
             self._open, self._process = OrderedDict(), os.getpid()
         if name not in self._open:
-            entry = self.volumes[name]
-            volume = Volume(entry["path"])
-            if list(volume.shape) != entry["shape"] or volume.max != entry["max"]:
-                volume.close()
-                raise UserError(
-                    f"{entry['path']}: not the volume that {self.path} lists; run the rule summarise again."
-                )
-            self._open[name] = volume
+            self._open[name] = open_volume(self.volumes[name], self.path)
             if len(self._open) > _OPEN:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(name)
@@ -215,6 +208,15 @@ class _Requests(torch.utils.data.Dataset):
 
     def __getitem__(self, number: int) -> Example:
         return self.slices.training(*self.requests[number], self.max_coils)
+
+
+def open_volume(entry: dict[str, Any], manifest: Path) -> Volume:
+    """The volume that an entry of a manifest lists; UserError when the file is another one."""
+    volume = Volume(entry["path"])
+    if list(volume.shape) != entry["shape"] or volume.max != entry["max"]:
+        volume.close()
+        raise UserError(f"{entry['path']}: not the volume that {manifest} lists; run the rule summarise again.")
+    return volume
 
 
 def sampled(kspace: np.ndarray) -> np.ndarray:
@@ -235,7 +237,8 @@ def _without_black(image: np.ndarray, box: tuple[int, int, int, int]) -> tuple[i
     return top + int(rows[0]), top + int(rows[-1]) + 1, left + int(columns[0]), left + int(columns[-1]) + 1
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a split (`rekon.data.summarise`); UserError when a key is missing."""
     content = read_json(path)
     for name in _KEYS:
         if not isinstance(content, dict) or name not in content:
