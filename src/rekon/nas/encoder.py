@@ -14,8 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rekon.nas.blocks import Downsample, Middle, Stage, norm
+from rekon.nn.channels import as_channels
 
 IN_CHANNELS = 3  # real, imaginary, and zeros where VAR has its third colour
+
+
+def as_input(x_BHW: Tensor) -> Tensor:
+    """Complex (B, H, W) to the encoder's float32 (B, 3, H, W): real, imaginary, zeros."""
+    channels = as_channels(x_BHW)
+    return torch.cat([channels, torch.zeros_like(channels[:, :1])], dim=1)
 
 
 class Labels(nn.Module):
