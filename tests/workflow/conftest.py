@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rekon.recipe import plan
+
 ROOT = Path(__file__).resolve().parents[2]
 
 STAND_IN = """#!/usr/bin/env bash
@@ -26,6 +28,7 @@ for argument in "$@"; do
   case "$previous" in
     --output|--scores|--panel|--provenance|--metrics) outputs+=("$argument") ;;
     --weights) if [ "$command" = train ]; then outputs+=("$argument"); else digest+=$(cat "$argument"); fi ;;
+    --parent|--tokens|--backbone) digest+=$(cat "${argument#*=}") ;;
     --folder|--state|--threads|--gpus|--wall-minutes) ;;
     *) if [ -f "$argument" ]; then digest+=$(cat "$argument"); else digest+=$argument; fi ;;
   esac
@@ -34,7 +37,7 @@ done
 digest=$(echo "$digest" | sha256sum | cut -c1-16)
 for output in "${outputs[@]}"; do
   case $command in
-    tables) files=(ueps-table2.csv runs.csv scorecard.csv); folder=$output ;;
+    tables) files=(TABLES); folder=$output ;;
     report) files=(index.html); folder=$output ;;
     *) files=("$(basename "$output")"); folder=$(dirname "$output") ;;
   esac
@@ -64,7 +67,8 @@ class SnakemakeRunner:
         (folder / "src").symlink_to(ROOT / "src")
         binaries = folder / "bin"
         binaries.mkdir()
-        (binaries / "rekon").write_text(STAND_IN)
+        demo = plan(yaml.safe_load((ROOT / "config/demo.yaml").read_text()), ROOT)
+        (binaries / "rekon").write_text(STAND_IN.replace("TABLES", " ".join(demo.tables())))
         (binaries / "rekon").chmod(0o755)
         return self
 

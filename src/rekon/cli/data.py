@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -16,9 +17,10 @@ def simulate(dataset: str, split: Split, volume: str, spec: Spec, output: Output
     """Simulate one volume and write it in the raw format of the set it stands for."""
     from rekon.config import Dataset
     from rekon.data.phantom import cohort
+    from rekon.data.phantom.names import FIRST_SUBJECT
 
     entry = model_of(Dataset, spec)
-    number = int(volume.rpartition("_")[2]) - cohort.FIRST_SUBJECT[split]
+    number = int(volume.rpartition("_")[2]) - FIRST_SUBJECT[split]
     cohort.simulate(dataset, entry.simulation, split, number, output, entry)
 
 
@@ -81,11 +83,23 @@ def calibrate(volume: Path, output: Output) -> None:
 
 
 @app.command(rich_help_panel=DATA)
+def calibrate_set(manifest: Path, folder: Annotated[Path, typer.Option()], threads: Threads = 1) -> None:
+    """Calibrate every volume of a manifest whose maps are not there yet."""
+    from rekon.data.calibrate import calibrate_all
+
+    calibrate_all(manifest, folder, threads)
+
+
+@app.command(rich_help_panel=DATA)
 def make_mask(spec: Spec, size: Annotated[str, typer.Option(help="HxW")], output: Output) -> None:
-    """Write a sampling mask for a matrix."""
-    from rekon.config import MaskSettings
-    from rekon.physics.masks import make_mask as make
-    from rekon.physics.masks import write_mask
+    """Write a sampling mask for a matrix: along the phase encodings, or over both axes with an exact count."""
+    from rekon.config import ExactMaskSettings, MaskSettings
+    from rekon.config.sampling import PATTERNS
+    from rekon.physics import masks, patterns
 
     height, width = (int(n) for n in size.split("x"))
-    write_mask(output, make(model_of(MaskSettings, spec), width), (height, width))
+    if json.loads(spec)["pattern"] in PATTERNS:
+        exact = patterns.make_exact_mask(model_of(ExactMaskSettings, spec), (height, width))
+        patterns.write_exact_mask(output, exact)
+    else:
+        masks.write_mask(output, masks.make_mask(model_of(MaskSettings, spec), width), (height, width))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from rekon.cli.app import REPORT, Output, Threads, app, sources_of
+
+Study = Annotated[Literal["ueps", "nas"], typer.Argument(help="Study whose networks to look into.")]
 
 
 @app.command(rich_help_panel=REPORT)
@@ -23,14 +25,24 @@ def write_plan(plan: str, output: Output) -> None:
 
 
 @app.command(rich_help_panel=REPORT)
-def inspect(plan: Path, output: Output, threads: Threads = 1) -> None:
-    """Look inside the UEPS networks: coil maps, attention, runtime against the number of patches."""
+def inspect(study: Study, plan: Path, output: Output, threads: Threads = 1) -> None:
+    """Look inside a study's networks.
+
+    ueps: coil maps, attention, runtime against the number of patches. nas: codebook use, token accuracy, divergence
+    from the teacher, seconds per image.
+    """
     import torch
 
-    from rekon.ueps.inspect import inspect as run
-
     torch.set_num_threads(threads)
-    run(sources_of(plan).plan, output)
+    checked = sources_of(plan).plan
+    if study == "ueps":
+        from rekon.ueps.inspect import inspect as inspect_ueps
+
+        inspect_ueps(checked, output)
+    else:
+        from rekon.nas.inspect import inspect as inspect_nas
+
+        inspect_nas(checked, study, output)
 
 
 @app.command(rich_help_panel=REPORT)
@@ -60,7 +72,7 @@ def log_mlflow(plan: Path, output: Output) -> None:
     sources = sources_of(plan)
     scale = sources.plan.scale.scale
     runs = [Path("runs") / scale / study / run for study, run in sources.plan.trained()]
-    results = [sources.result(f"{s}/{r}", d) for s, r in sources.plan.recipes for d in sources.datasets]
+    results = [sources.result(f"{study}/{run}", dataset) for study, run, dataset in sources.plan.scored()]
     done = list(ingest(runs, results, None, output, sources.plan.scale.evaluation.aggregation).values())
     print(", ".join(f"{done.count(what)} {what}" for what in ("new", "replaced", "unchanged")))
 

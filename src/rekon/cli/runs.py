@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rekon.cli.app import TRAIN, Gpus, Output, Threads, app, compute_of, model_of
+from rekon.errors import UserError
 
+Parents = Annotated[
+    list[str], typer.Option(help="ROLE=WEIGHTS of a run that this one builds on.", metavar="ROLE=WEIGHTS")
+]
+Backbones = Annotated[list[str], typer.Option(help="NAME=FILE of a pretrained network.", metavar="NAME=FILE")]
+NONE: list[str] = []  # never changed
 BUDGET_EXIT = 75  # EX_TEMPFAIL: out of time, state saved, run the same command again
 
 
@@ -28,55 +35,93 @@ def train(
     recipe: Path,
     train: Annotated[Path, typer.Option(help="Manifest of the training split.")],
     validation: Annotated[Path, typer.Option(help="Manifest of the validation split.")],
-    mask: Annotated[Path, typer.Option(help="Mask artefact.")],
     weights: Output,
     metrics: Output,
     provenance: Output,
     state: Annotated[Path, typer.Option(help="Folder of the resumable state.")],
+    parent: Parents = NONE,
+    tokens: Annotated[list[str], typer.Option(help="SPLIT=FILE: cached tokens.", metavar="SPLIT=FILE")] = NONE,
+    backbone: Backbones = NONE,
     threads: Threads = 1,
     gpus: Gpus = 0,
     workers: Annotated[int, typer.Option(help="Processes that load data.")] = 0,
     wall_minutes: Annotated[float, typer.Option(help="Wall time of the job; before it ends: save, exit 75.")] = 0,
     max_minutes: Annotated[float, typer.Option(help="Train at most so long, then save and exit 75.")] = 0,
 ) -> None:
-    """Train a run, or go on with it: the same command resumes, and ends with the same weights, byte for byte."""
+    """Train a run, or go on with it: the same command resumes, and ends with the same weights, byte for byte.
+
+    Masks and coil maps are read from data/masks and data/maps, below the current folder.
+    """
     from rekon.recipe import read_recipe
-    from rekon.studies import train as run
+    from rekon.studies.kinds import Sources
+    from rekon.studies.train import train as run
 
     if gpus > 1 and "WORLD_SIZE" not in os.environ:  # one process per GPU, each of which comes here again
         from rekon.training.distributed import launch
 
         raise typer.Exit(launch(gpus, ["-m", "rekon", *sys.argv[1:]]))
     budget = max_minutes or (wall_minutes - max(2.0, 0.05 * wall_minutes) if wall_minutes else None)
+    sources = Sources(
+        train, validation, files_of(parent, "parent"), files_of(tokens, "tokens"), files_of(backbone, "backbone")
+    )
     finished = run(
-        read_recipe(recipe), {"train": train, "validation": validation, "mask": mask},
-        weights=weights, metrics=metrics, provenance=provenance, state=state,
-        compute=compute_of(threads, gpus, workers), max_minutes=budget,
+        read_recipe(recipe), sources, weights=weights, metrics=metrics, provenance=provenance,
+        state=state, compute=compute_of(threads, gpus, workers),
+        max_minutes=budget,
     )  # fmt: skip
     if not finished:
         raise typer.Exit(BUDGET_EXIT)
 
 
 @app.command(rich_help_panel=TRAIN)
+def tokenise(
+    recipe: Path,
+    manifest: Annotated[Path, typer.Option(help="Manifest of the split.")],
+    weights: Annotated[Path, typer.Option(help="Weights of the tokenizer.")],
+    output: Output,
+    threads: Threads = 1,
+    gpus: Gpus = 0,
+) -> None:
+    """Cache the tokens of a split under every sampling pattern, for all transformers of a tokenizer."""
+    from rekon.recipe import read_recipe
+    from rekon.studies.train import tokenise as run
+
+    run(read_recipe(recipe), manifest=manifest, weights=weights, output=output, compute=compute_of(threads, gpus))
+
+
+@app.command(rich_help_panel=TRAIN)
 def evaluate(
     recipe: Path,
     manifest: Annotated[Path, typer.Option(help="Manifest of the test split.")],
-    mask: Annotated[Path, typer.Option(help="Mask artefact.")],
     settings: Annotated[str, typer.Option(help="JSON: metric definitions.")],
     scores: Output,
     panel: Output,
     provenance: Output,
     weights: Annotated[Path | None, typer.Option(help="Weights of the run; none for classical methods.")] = None,
+    parent: Parents = NONE,
+    backbone: Backbones = NONE,
     threads: Threads = 1,
     gpus: Gpus = 0,
 ) -> None:
-    """Score a run on a test set: one row per slice, one panel of pictures."""
+    """Score a run on a test set: one row per slice and sampling pattern, and panels of pictures."""
     from rekon.config import EvaluationSettings
     from rekon.recipe import read_recipe
-    from rekon.studies import evaluate as run
+    from rekon.studies.evaluate import evaluate as run
+    from rekon.studies.kinds import Trained
 
     run(
-        read_recipe(recipe), manifest=manifest, mask=mask, weights=weights,
-        settings=model_of(EvaluationSettings, settings, "--settings"),
+        read_recipe(recipe), Trained(weights, files_of(parent, "parent")), manifest=manifest,
+        settings=model_of(EvaluationSettings, settings, "--settings"), backbones=files_of(backbone, "backbone"),
         scores=scores, panel=panel, provenance=provenance, compute=compute_of(threads, gpus),
     )  # fmt: skip
+
+
+def files_of(options: Iterable[str], name: str) -> dict[str, Path]:
+    """`role=path` options as a mapping."""
+    files = {}
+    for option in options:
+        role, sign, path = option.partition("=")
+        if not (role and sign and path):
+            raise UserError(f"--{name} {option}: expected NAME=FILE.")
+        files[role] = Path(path)
+    return files
