@@ -11,8 +11,8 @@ import torch
 import toy
 
 import rekon.files
+from rekon import safetensors as own
 from rekon.errors import UserError
-from rekon.training import safetensors as own
 from rekon.training.weights import load_into, load_weights, save_weights
 
 RECIPE = toy.recipe().model_dump(mode="json")

@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import Tensor
 
+from rekon import safetensors
 from rekon.errors import UserError
 from rekon.files import fingerprint
-from rekon.training import safetensors
 from rekon.training.history import History, Sums
 from rekon.training.objective import Objective
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rekon import safetensors
 from rekon.errors import UserError
-from rekon.training import safetensors
 
 FORMAT = "rekon-weights-1"
 
