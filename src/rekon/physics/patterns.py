@@ -5,10 +5,10 @@
     gaussian  single samples, denser towards the centre, around a fully sampled central square
     radial    spokes through the centre; of the last spoke only as many random samples as make the count exact
 
-Every family is nested: a mask holds those of the same settings at R times any whole number. It needs no knowledge of
-the other levels, because each family puts all samples in one order, from which R takes the first H W / R. (Equispaced
-lines are the exception: their grid follows from R.) NAS, Sec. 5 and Supp. 10, names the families; their geometry is
-our reading.
+Every family is nested: a mask holds those of the same settings at any multiple of its R. None needs to know the other
+levels for that: spokes and single samples come in one order, of which R takes the first H W / R, and the grid of
+equispaced lines at R holds that at a multiple of R. NAS names the families (Sec. 5, Supp. 10) and their exact counts;
+the geometry is our reading.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def _equispaced(settings: ExactMaskSettings, length: int, axis: str) -> np.ndarr
     """Which of `length` lines are measured, bool: the grid of step R through zero frequency, and the central lines.
 
     Central lines off the grid are paid for by the grid's outermost lines, in pairs of opposite frequencies, so that
-    the rest stays equispaced and symmetric about zero frequency. Where their number is odd, the lowest frequency, the
-    one without an opposite, goes first. So 8 of 256 lines with 4 central ones are 64, 96, 126-129, 160 and 192.
+    the rest stays equispaced and symmetric about zero frequency. Where their number is odd, line 0, which has no
+    opposite, goes as well. So 8 of 256 lines with 4 central ones are 64, 96, 126-129, 160 and 192.
     """
     r, acs, centre = settings.acceleration, settings.acs, length // 2
     count = _share(settings, length, acs, axis)
@@ -94,8 +94,9 @@ def _equispaced(settings: ExactMaskSettings, length: int, axis: str) -> np.ndarr
     middle[(length - acs + 1) // 2 :][:acs] = True
     surplus = int((middle & ~lines).sum())
     outer = np.flatnonzero(lines & ~middle)
-    alone = surplus % 2 == 0  # an even number to go is made of pairs: line 0 of an even `length` is in none, and stays
-    distance = np.where((outer == 0) & (length % 2 == 0) & alone, 0, np.abs(outer - centre))
+    distance = np.abs(outer - centre)
+    if surplus % 2 == 0:  # only pairs go, so the lowest frequency of an even `length`, which is in none, is the last
+        distance[2 * distance == length] = 0
     lines[outer[np.argsort(-distance, kind="stable")][:surplus]] = False
     lines |= middle
     assert lines.sum() == count
@@ -134,6 +135,7 @@ def _radial_order(settings: ExactMaskSettings, size: tuple[int, int], variant: i
     number = np.broadcast_to(np.arange(spokes)[:, None], inside.shape)[inside]
     first = np.full(size[0] * size[1], spokes)
     np.minimum.at(first, (down * size[1] + across)[inside], number)
+    first[size[0] // 2 * size[1] + size[1] // 2] = -1  # the centre is measured, however few samples there are
     return np.argsort(first + rng.random(len(first)), kind="stable")
 
 
