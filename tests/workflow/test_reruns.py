@@ -76,7 +76,8 @@ def test_metric_definition_reruns_evaluations_only(done):
     done.edit("config/demo.yaml", change)
     counts = done.planned()
     assert "train_unrolled" not in counts and "convert" not in counts
-    assert counts["evaluate"] == len(list((done.folder / "results/demo").rglob("*.csv")))
+    scored = [*(done.folder / "results/demo").rglob("*.csv")]  # NAS says itself what full scale is
+    assert counts["evaluate"] == sum("/nas/" not in str(path) for path in scored) < len(scored)
 
 
 def test_forced_rule_reruns_it_and_its_descendants(done):
@@ -85,9 +86,51 @@ def test_forced_rule_reruns_it_and_its_descendants(done):
     assert counts["evaluate"] > 0
 
 
+TRAINERS = {"train_aqvae", "train_transformer", "train_teacher", "distill", "train_unrolled", "train_unet"}
+
+
+@pytest.mark.parametrize(
+    ("forced", "trained", "scored"),
+    [
+        ("distill", {"distilled"}, {"distilled"}),
+        ("train_teacher", {"teacher", "distilled"}, {"distilled"}),
+        ("tokenise", None, None),
+    ],
+)
+def test_the_chain_reruns_downwards_only(done, forced, trained, scored):
+    """Tokenizer -> tokens -> transformers -> teacher -> student: a forced rule takes its descendants along."""
+    everything = {"base", "no-cross-attention", "flat-tokens", "frozen-encoder", "teacher", "distilled"}
+    jobs = done.jobs("-R", forced)
+    weights = {job for job in jobs if job.startswith("weights/")}
+    assert weights == {f"weights/demo/nas/{run}.safetensors" for run in trained or everything}
+    rows = {job for job in jobs if job.startswith("results/") and job.endswith(".csv")}
+    expected = scored or (everything - {"teacher"}) | {"multinomial", "top-p-top-k"}
+    assert rows == {f"results/demo/nas/{run}/sim-fastmri-brain.csv" for run in expected}
+
+
+def test_a_new_tokenizer_takes_its_own_family_along(done):
+    done.edit("config/demo.yaml", lambda c: c["studies"]["nas"]["runs"].update({"aqvae-flat": {"seed": 7}}))
+    jobs = done.jobs()
+    weights = {job for job in jobs if job.startswith("weights/")}
+    assert weights == {"weights/demo/nas/aqvae-flat.safetensors", "weights/demo/nas/flat-tokens.safetensors"}
+    tokens = {job for job in jobs if "/tokens/" in job}
+    assert len(tokens) == 2 and all("/nas/aqvae-flat/tokens/" in job for job in tokens)
+
+
+def test_decoding_reruns_no_training(done):
+    done.edit(
+        "config/demo.yaml",
+        lambda c: c["studies"]["nas"]["runs"]["top-p-top-k"]["model"]["decoding"].update(top_k=11),
+    )
+    counts = done.planned()
+    assert counts["evaluate"] == 1 and not TRAINERS & set(counts)
+
+
 def test_collector_and_single_file_targets(snakemake):
     counts = snakemake.planned("ueps")
     assert counts["train_unrolled"] == 5
+    chain = snakemake.planned("nas")
+    assert chain["train_aqvae"] == 2 and chain["train_teacher"] == chain["distill"] == 1 and chain["tokenise"] == 4
     assert snakemake.planned("data").keys() == {"simulate", "convert", "summarise", "data"}
     single = snakemake.planned("weights/demo/ueps/ueps.safetensors")
     assert single["train_unrolled"] == 1

@@ -16,7 +16,8 @@ def dataset_spec(wildcards):
 def raw_file(wildcards):
     """The published file that a canonical volume is made from."""
     names = {file.volume: file.path for file in plan.dataset(wildcards.dataset).files}
-    return f"raw/{wildcards.dataset}/{wildcards.split}/{names.get(wildcards.volume, wildcards.volume + '.h5')}"
+    name = names.get(wildcards.volume, f"{wildcards.volume}.h5")
+    return f"raw/{wildcards.dataset}/{wildcards.split}/{name}"
 
 
 def split_volumes(wildcards):
@@ -65,6 +66,17 @@ def token_files(recipe):
     }
 
 
+def runs_of(*kinds, teacher=False):
+    """Trained runs of these kinds as a wildcard constraint; teachers see what a deployed network cannot."""
+    names = [
+        f"{study}/{run}"
+        for kind in kinds
+        for study, run in plan.trained(kind=kind)
+        if kind != "transformer" or reconstructs(plan.recipes[study, run]) != teacher
+    ]
+    return "|".join(names) or "none/none"
+
+
 def training_inputs(wildcards):
     recipe = plan.recipes[tuple(wildcards.run.split("/"))]
     inputs = {
@@ -73,7 +85,7 @@ def training_inputs(wildcards):
         "masks": mask_files(recipe, recipe.masks),
     }
     if recipe.sampling:
-        inputs["maps"] = split_maps(recipe.data.train, "train") + split_maps(recipe.data.validation, "validation")
+        inputs["maps"] = [*split_maps(recipe.data.train, "train"), *split_maps(recipe.data.validation, "validation")]
     inputs |= parent_inputs(recipe)
     if "tokenizer" in recipe.parents:
         inputs |= token_files(recipe)
@@ -94,7 +106,7 @@ def backbone_options(names):
 def training_options(wildcards):
     """Parents, tokens and backbones of a run on the command line."""
     recipe = plan.recipes[tuple(wildcards.run.split("/"))]
-    options = parent_options(recipe) + backbone_options(plan.backbones_of(recipe))
+    options = [*parent_options(recipe), *backbone_options(plan.backbones_of(recipe))]
     if "tokenizer" in recipe.parents:
         options += [f"--tokens {name.removesuffix('_tokens')}={path}" for name, path in token_files(recipe).items()]
     return " ".join(options)
@@ -128,7 +140,7 @@ def evaluation_options(wildcards):
     study, run = wildcards.run.split("/")
     recipe = plan.recipes[study, run]
     weights = [f"--weights weights/{SCALE}/{wildcards.run}.safetensors"] if recipe.training else []
-    return " ".join(weights + parent_options(recipe) + backbone_options(plan.perceptual_backbones(study)))
+    return " ".join([*weights, *parent_options(recipe), *backbone_options(plan.perceptual_backbones(study))])
 
 
 def scores(study=None, datasets=None):

@@ -1,17 +1,6 @@
 # Runs: a recipe each, and one command that trains them all. What differs between the rules is which recipes they take.
 
 
-def runs_of(*kinds, teacher=False):
-    """Trained runs of these kinds as a wildcard constraint; teachers see what a deployed network cannot."""
-    names = [
-        f"{study}/{run}"
-        for kind in kinds
-        for study, run in plan.trained(kind=kind)
-        if kind != "transformer" or reconstructs(plan.recipes[study, run]) != teacher
-    ]
-    return "|".join(names) or "none/none"
-
-
 rule recipe:
     """Everything that defines a run, resolved from config/: enough to rerun it by hand."""
     output:
