@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rekon.config import MaskSettings
+from rekon.config import MaskSettings, Study
+from rekon.config.base import check
 from rekon.errors import UserError
 from rekon.recipe import Plan, differences, merge, plan, read_recipe
 
@@ -99,3 +100,86 @@ def test_masks_with_other_settings_have_other_paths():
         MaskSettings(pattern="equispaced_fraction"), MaskSettings(acceleration=8),
     ]  # fmt: skip
     assert len({mask.path((320, 320)) for mask in variants}) == len(variants)
+
+
+def test_full_scale_holds_the_nas_papers_values():
+    """Sec. 4.1, 4.4, Supp. 9; the rest is a reading of ours (src/rekon/nas/READINGS.md)."""
+    recipes = {run: r for (study, run), r in plan(scale("full"), ROOT).recipes.items() if study == "nas"}
+    aqvae, base, distilled = recipes["aqvae"], recipes["base"], recipes["distilled"]
+    model = aqvae.model
+    assert (model["channels"], model["latent"], model["vocabulary"], model["blocks"]) == (160, 32, 4096, 2)
+    assert model["multipliers"] == [1, 1, 2, 2, 4] and model["grids"] == [11, 12, 13, 14, 15, 16]
+    assert model["losses"] == {"ssim": 1.0, "adversarial": 0.1, "perceptual": 0.1, "commitment": 0.25}
+    assert model["discriminator"]["levels"] == [2, 5, 8, 11] and model["phi_strength"] == 0.5
+    training = aqvae.training
+    assert (training.epochs, training.batch, training.optimiser, training.precision) == (100, 16, "adamw", "fp32")
+    assert (training.learning_rate, training.weight_decay, training.clip) == (1e-4, 1e-4, 5.0)
+    assert training.clips == {"discriminator": 1.0} and training.floor * training.learning_rate == pytest.approx(1e-6)
+    assert (training.warmup, training.decay_from, training.decay_until) == (0.1, 0.9, 1.0)
+    assert (base.model["depth"], base.model["width"], base.model["heads"]) == (16, 1024, 16)
+    assert (base.model["mlp"], base.model["drop_path"]) == (4.0, 0.025)
+    training = base.training
+    assert (training.epochs, training.learning_rate, training.betas) == (250, 3.125e-5, (0.9, 0.95))
+    assert (training.decay, training.precision) == ("linear", "bf16")
+    training = distilled.training
+    assert (training.epochs, training.batch, training.learning_rate) == (100, 24, 1e-5)
+    assert (training.decay, training.warmup, training.decay_from) == ("cosine", 0.0, 0.0)
+    assert distilled.data.size == (256, 256) and distilled.sampling.evaluated == (32,)
+    assert distilled.sampling.accelerations == (32, 16, 8, 4, 2) and len(distilled.masks) == 20
+
+
+def test_ablations_of_nas_are_deltas_of_the_base_model():
+    """Table 4: each variant changes one thing; prints the table of deltas."""
+    recipes = plan(scale("full"), ROOT).recipes
+    changes = {
+        "no-cross-attention": {"model.context"},
+        "flat-tokens": {"parents.tokenizer"},
+        "frozen-encoder": {"model.context.trainable"},
+        "multinomial": {"model.decoding.rule", "parents.weights", "training"},
+        "top-p-top-k": {
+            "model.decoding.rule", "model.decoding.top_k", "model.decoding.top_p", "parents.weights", "training",
+        },
+        "teacher": {"model.context.image", "model.prefix_noise", "parents.base"},
+    }  # fmt: skip
+    base = recipes["nas", "base"].model_dump(mode="json")
+    for run, expected in changes.items():
+        found = differences(base, recipes["nas", run].model_dump(mode="json"))
+        changed = {key for key in found if key not in ("run", "title")}
+        print(f"{run:20} " + ", ".join(f"{key}: {found[key][0]} -> {found[key][1]}" for key in sorted(changed)))
+        assert changed == expected, run
+
+
+def test_a_run_like_another_takes_its_scale_changes_along():
+    recipes = plan(scale("demo"), ROOT).recipes
+    assert recipes["nas", "frozen-encoder"].training == recipes["nas", "base"].training
+    assert recipes["nas", "aqvae-flat"].model["channels"] == recipes["nas", "aqvae"].model["channels"]
+    assert recipes["nas", "multinomial"].training is None
+
+
+def test_like_in_a_circle_is_refused():
+    runs = {"a": {"title": "A", "like": "b"}, "b": {"title": "B", "like": "a"}}
+    with pytest.raises(UserError, match="not in a circle"):
+        check(Study, {"title": "t", "paper": "p", "base": {}, "runs": runs}, "study")
+
+
+def test_parents_must_be_trained_at_the_scale():
+    config = scale("demo")
+    config["studies"]["nas"]["only"] = ["zero-filled", "base"]
+    with pytest.raises(UserError, match=r"nas/base.*'parents.tokenizer': 'aqvae' is no run trained"):
+        plan(config, ROOT)
+
+
+def test_who_is_scored_and_who_needs_maps():
+    found = plan(scale("demo"), ROOT)
+    scored = {run for _, run, _ in found.scored("nas")}
+    assert {"aqvae", "aqvae-flat", "teacher"}.isdisjoint(scored)
+    assert {"zero-filled", "unet", "e2e-varnet", "base", "multinomial", "distilled"} <= scored
+    assert ("sim-fastmri-brain", "train") in found.mapped and ("sim-fastmri-knee", "train") not in found.mapped
+    assert found.evaluation("nas").data_range == "slice" and found.evaluation("ueps").data_range == "volume"
+
+
+def test_a_pretrained_network_that_the_scale_lacks_is_named():
+    config = scale("full")
+    config["backbones"].remove("biomedclip")
+    with pytest.raises(UserError, match="needs the pretrained network 'biomedclip'"):
+        plan(config, ROOT)
