@@ -8,12 +8,14 @@ from torch import nn
 
 from rekon.config import MaskSettings, Study, UnrolledModel
 from rekon.config.base import check, load
+from rekon.config.sampling import PATTERNS, ExactMaskSettings
 from rekon.errors import UserError
 from rekon.nn.unet import Unet
 from rekon.nn.vit import ViT
 from rekon.physics.coils import rss
 from rekon.physics.fft import centre_crop, centre_pad, fft2c, ifft2c
 from rekon.physics.masks import make_mask
+from rekon.physics.patterns import make_exact_mask
 from rekon.recipe import merge
 from rekon.ueps.cascade import acs_mask, broadcast_mask, compile_denoisers, crop_mask, expand_kspace, inspect, soft_dc
 from rekon.ueps.unrolled import build
@@ -160,6 +162,46 @@ def test_acs_of_a_mask_in_two_dimensions():
     expected = torch.zeros_like(mask)
     expected[:, 4:8, 5:11] = True
     assert torch.equal(acs_mask(broadcast_mask(mask))[:, 0], expected)
+
+
+def test_acs_of_spokes_is_the_square_that_they_fill():
+    mask = torch.zeros(2, 12, 16, dtype=torch.bool)
+    mask[:, 6, 3:14] = mask[:, 1:11, 8] = mask[:, 5:7, 7:9] = True  # a cross, and the four samples around the centre
+    mask[1, 5:8, 6:10] = mask[1, 4, 6:9] = True  # one sample, (4, 9), from a full square of four
+    expected = torch.zeros_like(mask)
+    expected[:, 5:7, 7:9] = True
+    assert torch.equal(acs_mask(broadcast_mask(mask))[:, 0], expected)
+    mask[1, 4, 9] = True
+    expected[1, 4:8, 6:10] = True
+    assert torch.equal(acs_mask(broadcast_mask(mask))[:, 0], expected)
+
+
+def test_acs_is_zero_frequency_where_nothing_beside_it_is_sampled():
+    one = torch.zeros(1, 16, dtype=torch.bool)
+    one[:, [0, 4, 8, 12]] = True
+    assert acs_mask(broadcast_mask(one)).flatten().nonzero().tolist() == [[8]]
+    assert acs_mask(broadcast_mask(one & ~one)).flatten().nonzero().tolist() == [[8]]
+    nothing = torch.zeros(1, 12, 16, dtype=torch.bool)
+    assert acs_mask(broadcast_mask(nothing))[0, 0].nonzero().tolist() == [[6, 8]]
+    everything = acs_mask(broadcast_mask(~nothing))
+    assert everything.all()
+
+
+@pytest.mark.parametrize("r", [4, 32])
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_patterns_in_two_dimensions_calibrate_and_stay_finite(pattern, r):
+    acs = {"gaussian": 2, "radial": 0}.get(pattern, 2 if r == 4 else 1)
+    settings = ExactMaskSettings(pattern=pattern, acceleration=r, acs=acs)
+    mask = torch.from_numpy(make_exact_mask(settings, SIZE).samples)
+    region = acs_mask(broadcast_mask(mask))[0, 0]
+    assert region[16, 16] and (region <= mask[0]).all()
+    assert region.sum() >= {"es-x": 32 * acs, "es-y": 32 * acs, "gaussian": 4, "radial": 4 if r == 4 else 1}[pattern]
+    network = awake("e2e-varnet")
+    kspace = scan()[0] * mask[:, None]
+    image = network(kspace, mask)
+    image.sum().backward()
+    assert image.isfinite().all() and image.any()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
 # --- whole networks -----------------------------------------------------------------------------------------------

@@ -25,7 +25,6 @@ from rekon.physics.fft import ifft2c
 from rekon.training.history import read_history
 from rekon.training.loop import BudgetReached
 from rekon.training.weights import load_into
-from rekon.ueps.objective import spread
 from rekon.ueps.unrolled import build
 
 GOLDEN = Path(__file__).parents[1] / "golden/ueps.json"
@@ -62,10 +61,12 @@ def test_batch(manifest):
     assert batch["kspace"].shape == (2, 3, 32, 32)
     assert batch["kspace"].dtype == torch.complex64
     assert torch.equal(batch["kspace"][1, 2], torch.zeros(32, 32, dtype=torch.complex64))
-    assert not batch["kspace"][..., ~objective.columns].any()
-    full = objective.train.item(4).kspace
+    columns = objective.train.columns
+    assert torch.equal(batch["mask"], columns.expand(2, 32))
+    assert not batch["kspace"][..., ~columns].any()
+    full = objective.train.slices.item(4).kspace
     torch.testing.assert_close(batch["target"][1], rss(ifft2c(full), 0))
-    torch.testing.assert_close(batch["kspace"][1, :2], full * objective.columns)
+    torch.testing.assert_close(batch["kspace"][1, :2], full * columns)
 
 
 def test_batch_is_a_function_of_item_and_step_whoever_makes_it(manifest):
@@ -83,7 +84,7 @@ def test_loss_is_the_mean_absolute_error_of_the_image(manifest):
     losses = []
     values = objective.step(batch, 0, lambda name, loss: losses.append((name, loss)))
     # a fresh ViT is the identity, so what is left is data consistency on growing matrices; here by the network itself
-    image = objective.network(batch["kspace"], objective.columns[None])
+    image = objective.network(batch["kspace"], batch["mask"])
     torch.testing.assert_close(values["loss"], (image - batch["target"]).abs().mean())
     assert [name for name, _ in losses] == ["network"]
 
@@ -119,13 +120,6 @@ def test_bf16_follows_fp32_roughly(manifest, tmp_path, name):
         curves.append([row["loss"] for row in rows if "loss" in row])
     assert curves[0] != curves[1]
     assert curves[1] == pytest.approx(curves[0], rel=0.05)
-
-
-def test_spread():
-    assert spread(10, None) == list(range(10))
-    assert spread(10, 2) == [2, 7]
-    assert spread(3, 8) == [0, 1, 2]
-    assert len(set(spread(1000, 37))) == 37
 
 
 def test_a_set_without_reference_is_refused(manifest, tmp_path):

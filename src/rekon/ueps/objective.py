@@ -11,9 +11,12 @@ from torch.nn.functional import pad
 
 from rekon.config import Recipe, UnrolledModel
 from rekon.config.base import check
+from rekon.config.sampling import Pattern
+from rekon.data.images import ImageSet
 from rekon.data.slices import SliceSet
-from rekon.errors import UserError
+from rekon.data.undersampled import Sample, spread, undersampled
 from rekon.physics.masks import Mask
+from rekon.physics.patterns import ExactMask
 from rekon.training import distributed
 from rekon.training.objective import Objective, Update, move, optimiser
 from rekon.ueps.cascade import compile_denoisers
@@ -21,36 +24,36 @@ from rekon.ueps.unrolled import build
 
 
 class UnrolledObjective(Objective):
-    """One network, one optimiser. Training sees a random subset of the coils, validation all of them."""
+    """One network, one optimiser. Training sees a random subset of the coils, validation all of them.
+
+    The sets are k-space with one mask of columns, or coil-combined images with a mask per pattern: then every slice is
+    trained on under a pattern drawn anew, and validation lets the patterns take turns.
+    """
 
     selection = "val_mae"
 
-    def __init__(self, recipe: Recipe, train: SliceSet, validation: SliceSet, mask: Mask, device: torch.device) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        train: SliceSet | ImageSet,
+        validation: SliceSet | ImageSet,
+        masks: Mask | Mapping[Pattern, ExactMask],
+        device: torch.device,
+    ) -> None:
         """Network and optimiser of `recipe` on `device`. Raises UserError where the sets do not serve."""
         assert recipe.training is not None, "the registry asks for objectives of trained runs only"
-        for slices, split in ((train, "training"), (validation, "validation")):
-            if not len(slices):
-                raise UserError(f"{slices.path}: no slices for {split}; raise the number of volumes of this split.")
-            if not slices.reference:
-                raise UserError(f"{slices.path}: has no fully sampled reference, so it cannot serve for {split}.")
-        self.train, self.validation, self.device = train, validation, device
-        self.seed, self.max_coils = recipe.seed, recipe.data.max_coils
+        self.train, self.validation = undersampled(train, masks), undersampled(validation, masks)
+        self.device, self.seed, self.max_coils = device, recipe.seed, recipe.data.max_coils
         self.train_length = len(train)
-        self.columns = torch.from_numpy(mask.columns)
-        self.validated = spread(len(validation), recipe.training.validation_slices)
+        self.validated = list(enumerate(spread(len(validation), recipe.training.validation_slices)))
         source = f"recipe of {recipe.study}/{recipe.run}, section 'model'"
         self.network = build(check(UnrolledModel, recipe.model, source), recipe.data.size).to(device)
         self.networks = nn.ModuleDict({"network": self.network})
         self.optimisers = {"network": optimiser(self.network.parameters(), recipe.training)}
 
     def batch(self, indices: Sequence[int], step: int) -> dict[str, Tensor]:
-        """kspace complex64 (B, C, H, W), undersampled; target float32 (B, H, W): RSS of the same coils."""
-        # coils are drawn by item, not by place in the batch: processes that share a batch draw the same ones
-        examples = [self.train.training(index, self.seed, step, index, self.max_coils) for index in indices]
-        coils = max(len(example.kspace) for example in examples)
-        # coils of zeros fill up smaller arrays; the networks give them no output
-        kspace = torch.stack([pad(e.kspace, (0, 0, 0, 0, 0, coils - len(e.kspace))) for e in examples])
-        return {"kspace": kspace * self.columns, "target": torch.stack([_target(e.target) for e in examples])}
+        """kspace complex64 (B, C, H, W), undersampled; mask bool (B, W) or (B, H, W); target float32 (B, H, W)."""
+        return _stack([self.train.training(index, self.seed, step, self.max_coils) for index in indices])
 
     def step(self, batch: Any, step: int, update: Update) -> Mapping[str, Tensor]:
         loss = self._error(batch).mean()
@@ -60,9 +63,8 @@ class UnrolledObjective(Objective):
     def validate(self) -> dict[str, float]:
         """val_mae: mean over slices, over all pixels of the networks' matrix, all coils."""
         errors = torch.zeros(1, dtype=torch.float64)
-        for index in distributed.share(self.validated):
-            example = self.validation.item(index)
-            alone = {"kspace": (example.kspace * self.columns)[None], "target": _target(example.target)[None]}
+        for number, index in distributed.share(self.validated):
+            alone = _stack([self.validation.validation(index, number)])
             errors += self._error(move(alone, self.device)).double().cpu()
         return {"val_mae": float(distributed.total(errors.to(self.device))) / len(self.validated)}
 
@@ -71,16 +73,15 @@ class UnrolledObjective(Objective):
 
     def _error(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Mean absolute error of each image, (B,)."""
-        image = self.network(batch["kspace"], self.columns.to(self.device)[None])
+        image = self.network(batch["kspace"], batch["mask"])
         return (image.float() - batch["target"]).abs().mean(dim=(1, 2))
 
 
-def spread(length: int, count: int | None) -> list[int]:
-    """`count` indices (None: all) of `length`, evenly spread: a part of a validation set still sees all its volumes."""
-    wanted = length if count is None else min(count, length)
-    return [(2 * i + 1) * length // (2 * wanted) for i in range(wanted)]
-
-
-def _target(target: Tensor | None) -> Tensor:
-    assert target is not None, "sets without a reference are refused at the start"
-    return target
+def _stack(samples: Sequence[Sample]) -> dict[str, Tensor]:
+    """A batch of slices; coils of zeros fill up smaller arrays, and the networks give them no output."""
+    coils = max(len(sample.kspace) for sample in samples)
+    return {
+        "kspace": torch.stack([pad(s.kspace, (0, 0, 0, 0, 0, coils - len(s.kspace))) for s in samples]),
+        "mask": torch.stack([sample.mask for sample in samples]),
+        "target": torch.stack([sample.target for sample in samples]),
+    }
