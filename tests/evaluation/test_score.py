@@ -216,6 +216,37 @@ def test_the_panel_is_the_middle_of_the_first_volume_and_agrees_with_its_row():
     assert run(ZeroFilled(), data, panel_index=5).panels["equispaced-R4"].volume == "v1"
 
 
+def test_perceptual_metrics_that_cannot_be_had_are_empty_with_the_reason():
+    data = FakeSet([example(0), example(1, target=torch.zeros(H, W), data_range=0.0)])
+    asked = EvaluationSettings(perceptual=("dists", "lpips_alex"))
+    rows = run(ZeroFilled(), data, settings=asked, backbones={}).rows
+    assert rows[["lpips_alex", "lpips_vgg", "dists"]].isna().all(axis=None)
+    missing = "dists: pretrained vgg16 and dists not there; lpips_alex: pretrained alexnet and lpips-alex not there"
+    assert rows["perceptual_reason"].tolist() == [missing, ""]  # the second row's `reason` speaks for all its metrics
+    assert rows["psnr"].notna().tolist() == [True, False]
+    assert set(run(ZeroFilled(), data).rows["perceptual_reason"]) == {""}  # not asked for
+
+
+def test_perceptual_metrics_are_those_of_the_scored_pixels(monkeypatch):
+    seen = []
+
+    class Fake:
+        def __init__(self, metrics, backbones, device):
+            assert metrics == ("lpips_alex",) and list(backbones) == ["alexnet"]
+
+        def __call__(self, target, picture, full_scale):
+            seen.append((target.shape, picture.shape, full_scale))
+            return {"lpips_alex": 0.25}, "a reason"
+
+    monkeypatch.setattr("rekon.evaluation.score.Perceptual", Fake)
+    data = FakeSet([example(0, crop_box=(2, 22, 6, 24))])
+    settings = EvaluationSettings(perceptual=("lpips_alex",))
+    rows = run(ZeroFilled(), data, settings=settings, backbones={"alexnet": "file"}).rows
+    assert seen == [((20, 18), (20, 18), 4.0)]
+    assert rows["lpips_alex"].tolist() == [0.25] and rows["perceptual_reason"].tolist() == ["a reason"]
+    assert rows["dists"].isna().all()
+
+
 @pytest.mark.parametrize(
     ("data", "mask", "word"),
     [([], MASK, "no slices"), ([example(0)], MASK[:-2], "shape"), ([example(0)], np.zeros(W, bool), "nothing")],

@@ -6,10 +6,12 @@ recipe    what defines a run: model, data, mask, training
 sampling  patterns over both axes of k-space, and hierarchies of them
 ueps      the model section of the UEPS study
 nas       the model sections of the NAS study
+backbones config/backbones.yaml: pretrained networks that others publish
 study     config/studies/*.yaml: a base and, per run, what differs
 scale     config/{demo,open,full}.yaml: sets, sizes, budgets
 """
 
+from rekon.config.backbones import Backbone, Backbones
 from rekon.config.datasets import Catalogue, Dataset, RemoteFile, Sequence, Simulation
 from rekon.config.recipe import DataSettings, MaskSettings, Recipe, TrainingSettings
 from rekon.config.sampling import ExactMaskSettings, SamplingSettings
@@ -18,7 +20,7 @@ from rekon.config.study import Study, StudyRun
 from rekon.config.ueps import UnrolledModel
 
 __all__ = [
-    "Catalogue", "Compute", "DataSettings", "Dataset", "EvaluationSettings", "ExactMaskSettings", "MaskSettings",
-    "Recipe", "RemoteFile", "SamplingSettings", "Scale", "ScaleDataset", "Sequence", "Simulation", "Study", "StudyRun",
-    "TrainingSettings", "UnrolledModel",
+    "Backbone", "Backbones", "Catalogue", "Compute", "DataSettings", "Dataset", "EvaluationSettings",
+    "ExactMaskSettings", "MaskSettings", "Recipe", "RemoteFile", "SamplingSettings", "Scale", "ScaleDataset",
+    "Sequence", "Simulation", "Study", "StudyRun", "TrainingSettings", "UnrolledModel",
 ]  # fmt: skip

@@ -8,16 +8,19 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from rekon.config.backbones import Backbones
 from rekon.config.datasets import Catalogue
 from rekon.config.recipe import Recipe
 from rekon.config.scale import Scale
 from rekon.config.study import Study
 
-MODELS: dict[str, type[BaseModel]] = {"datasets": Catalogue, "recipe": Recipe, "scale": Scale, "study": Study}
+MODELS: dict[str, type[BaseModel]] = {
+    "backbones": Backbones, "datasets": Catalogue, "recipe": Recipe, "scale": Scale, "study": Study,
+}  # fmt: skip
 
 
 def schema(name: str) -> dict[str, Any]:
-    """JSON schema of one kind of file: datasets, recipe, scale or study."""
+    """JSON schema of one kind of file: backbones, datasets, recipe, scale or study."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **MODELS[name].model_json_schema()}
 
 

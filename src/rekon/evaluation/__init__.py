@@ -3,6 +3,8 @@
 Knows no model and no data set: a reconstructor is a callable, a data set a sequence of slices.
 
     metrics        PSNR, SSIM, NMSE of one slice
+    perceptual     LPIPS and DISTS, on pretrained networks
+    likeness       those of them that a study asks for, of one slice
     reconstructor  what scoring asks of a method
     score          a method on a data set: a row per sampling and slice
     panel          one slice's pictures per sampling, kept beside the rows

@@ -1,4 +1,4 @@
-"""Image quality of one slice. The only place where PSNR, SSIM and NMSE are defined."""
+"""Image quality of one slice. The only place where PSNR, SSIM and NMSE are defined; LPIPS and DISTS: `perceptual`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import numpy as np
 from skimage.metrics import structural_similarity
 
 WINDOW = 7  # SSIM's side, pixels: skimage's default, used by fastMRI and UEPS
-HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "nmse": False, "milliseconds": False}
+HIGHER_IS_BETTER = {
+    "psnr": True, "ssim": True, "nmse": False, "lpips_alex": False, "lpips_vgg": False, "dists": False,
+    "milliseconds": False,
+}  # fmt: skip
 
 
 class Score(NamedTuple):

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from rekon.config import EvaluationSettings, ExactMaskSettings, MaskSettings
+from rekon.config.backbones import PERCEPTUAL
 from rekon.errors import UserError
+from rekon.evaluation.likeness import Perceptual
 from rekon.evaluation.metrics import Score, score
 from rekon.evaluation.panel import Panel, panel_key
 from rekon.evaluation.reconstructor import Reconstructor, Scan
@@ -19,7 +21,6 @@ from rekon.evaluation.reconstructor import Reconstructor, Scan
 if TYPE_CHECKING:
     import torch
 
-PERCEPTUAL = ("lpips_alex", "lpips_vgg", "dists")
 COLUMNS = [
     "dataset", "volume", "subject", "slice", "contrast", "pattern", "acceleration", "effective_acceleration", "coils",
     "psnr", "ssim", "nmse", *PERCEPTUAL, "milliseconds", "reason", "perceptual_reason", "note",
@@ -134,6 +135,7 @@ def evaluate(
     shown = middle_of_first_volume(slices) if panel_index is None else panel_index
     assert samplings and 0 <= shown < len(slices), (len(samplings), shown, len(slices))
     warm: set[tuple[int, ...]] = set()
+    perceptual = Perceptual(settings.perceptual, backbones or {}, device)
     rows: list[dict[str, object]] = []
     panels: dict[str, Panel] = {}
     for done, index, example, scan, sampled in _undersampled(slices, samplings, dataset):
@@ -154,6 +156,8 @@ def evaluate(
         picture = image.float().cpu().numpy()[box]
         target = None if example.target is None or example.mask is not None else example.target.cpu().numpy()[box]
         quality, full_scale = _quality(target, picture, example.data_range, settings.data_range)
+        # without a reference, or with an empty one, the row's `reason` speaks for these columns too
+        likeness, why_not = ({}, "") if target is None or not quality else perceptual(target, picture, full_scale)
         rows.append(
             {
                 **scan._asdict(),
@@ -162,9 +166,10 @@ def evaluate(
                 "effective_acceleration": sampled.numel() / int(sampled.sum()),
                 "coils": int(example.kspace.shape[0]),
                 **(quality._asdict() if quality else dict.fromkeys(Score._fields)),
+                **{metric: likeness.get(metric) for metric in PERCEPTUAL},
                 "milliseconds": milliseconds,
                 "reason": "" if quality else NO_REFERENCE if target is None else EMPTY,
-                "perceptual_reason": "",
+                "perceptual_reason": why_not,
                 "note": reconstructor.note,
             }
         )
