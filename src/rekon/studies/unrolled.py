@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rekon.config import Recipe
-from rekon.studies.kinds import Sources, Trained, lacking
+from rekon.studies.kinds import Sources, Trained, lacking, maps_folder
 
 if TYPE_CHECKING:
     import torch
@@ -16,13 +16,23 @@ if TYPE_CHECKING:
 
 def objective(recipe: Recipe, sources: Sources, device: torch.device) -> Objective:
     """Training of an unrolled network, on k-space or, under a hierarchy of patterns, on images."""
-    from rekon.data.slices import SliceSet
-    from rekon.physics.masks import read_mask
     from rekon.ueps.objective import UnrolledObjective
 
-    assert recipe.mask is not None
-    mask = read_mask(recipe.mask.path(recipe.data.size))
-    train, validation = (SliceSet(path, recipe.data.size, mask) for path in (sources.train, sources.validation))
+    size, manifests = recipe.data.size, (sources.train, sources.validation)
+    if recipe.sampling:
+        from rekon.data.images import ImageSet
+        from rekon.physics.patterns import read_exact_mask
+
+        highest = max(recipe.sampling.accelerations)
+        masks = {p: read_exact_mask(recipe.sampling.mask(p, highest).path(size)) for p in recipe.sampling.patterns}
+        images, checked = (ImageSet(path, size, maps_folder(path)) for path in manifests)
+        return UnrolledObjective(recipe, images, checked, masks, device)
+    from rekon.data.slices import SliceSet
+    from rekon.physics.masks import read_mask
+
+    assert recipe.mask is not None, "a recipe has a mask or a hierarchy"
+    mask = read_mask(recipe.mask.path(size))
+    train, validation = (SliceSet(path, size, mask) for path in manifests)
     return UnrolledObjective(recipe, train, validation, mask, device)
 
 
