@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rekon.config import Catalogue, MaskSettings, Scale, Study, TrainingSettings, UnrolledModel
+from rekon.config import Backbone, Backbones, Catalogue, MaskSettings, Scale, Study, TrainingSettings, UnrolledModel
 from rekon.config.base import check, load
 from rekon.config.schemas import MODELS, schema
 from rekon.errors import UserError
@@ -19,10 +19,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.mark.parametrize(
     ("model", "pattern"),
-    [(Catalogue, "config/datasets.yaml"), (Scale, "config/*.yaml"), (Study, "config/studies/*.yaml")],
-)
+    [
+        (Backbones, "config/backbones.yaml"), (Catalogue, "config/datasets.yaml"), (Scale, "config/*.yaml"),
+        (Study, "config/studies/*.yaml"),
+    ],
+)  # fmt: skip
 def test_files_in_config_validate(model, pattern):
-    paths = [path for path in ROOT.glob(pattern) if model is not Scale or path.name != "datasets.yaml"]
+    others = ("backbones.yaml", "datasets.yaml") if model is Scale else ()
+    paths = [path for path in ROOT.glob(pattern) if path.name not in others]
     assert paths
     for path in paths:
         load(model, path)
@@ -48,6 +52,18 @@ def test_errors_are_one_sentence_with_file_and_key():
     assert "'offset' 4 must be smaller than 'acceleration' 4" in message(MaskSettings, {"offset": 4})
     assert "exactly one of 'steps' and 'epochs'" in message(TrainingSettings, {"batch": 1, "learning_rate": 0.1})
     assert "key 'learning_rate'" in message(TrainingSettings, {"batch": 1, "learning_rate": float("nan"), "steps": 1})
+
+
+def test_backbones_are_named_by_file_and_may_have_a_part_of_a_hash_or_none():
+    entry = {"title": "t", "url": "https://example.org/a/net-01234567.pth?x=1", "licence": "MIT", "purpose": "p"}
+    entry |= {"format": "pth", "sha256": "01234567"}
+    assert check(Backbone, entry, "f").file == "net-01234567.pth"
+    assert check(Backbone, entry | {"sha256": None}, "f").sha256 is None
+    assert "key 'sha256'" in message(Backbone, entry | {"sha256": "0123"})
+    assert "key 'sha256' is missing" in message(Backbone, {key: entry[key] for key in entry if key != "sha256"})
+    assert "must end in a file name" in message(Backbone, entry | {"url": "https://example.org/"})
+    assert "must stay below" in message(Backbone, entry | {"mirror": "../net.pth"})
+    assert "backbone name 'a b'" in message(Backbones, {"a b": entry})
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,16 @@ def download(dataset: str, spec: Spec, output: Output) -> None:
 
 
 @app.command(rich_help_panel=DATA)
+def fetch_backbone(name: str, spec: Spec, output: Output) -> None:
+    """Fetch pretrained weights (mirror first, REKON_MIRROR), verify their checksum, keep them as safetensors."""
+    from rekon.config import Backbone
+    from rekon.data.backbones import fetch_backbone as fetch
+
+    mirror = os.environ.get("REKON_MIRROR")
+    fetch(name, model_of(Backbone, spec), output, Path(mirror) if mirror else None)
+
+
+@app.command(rich_help_panel=DATA)
 def index(dataset: str, split: str, spec: Spec, output: Output) -> None:
     """List the files of a licensed set below raw/; if there are none, say how to get them."""
     from rekon.config import Dataset

@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -42,30 +43,50 @@ class _TryAgain(Exception):
         self.after = after
 
 
+@dataclass(frozen=True)
+class Published:
+    """A file that somebody publishes: what messages call it, where it is, and what its bytes must be."""
+
+    name: str
+    url: str
+    mirror: str  # path below a mirror's folder
+    sha256: str | None  # or its first digits; None: not known
+
+
 def download(
     dataset_name: str, file: RemoteFile, out: Path, mirror: Path | str | None = None, retries: int = 5
 ) -> None:
-    """Put `file` under the name `out`, complete and with the catalogue's SHA-256, or raise.
+    """Put `file` under the name `out`, complete and with the catalogue's SHA-256, or raise; see `fetch`.
 
-    The mirror comes first: `mirror/<file.mirror>`, or `mirror/<dataset_name>/<file.path>` where the catalogue names no
-    other place; a file that is not there is fetched from its URL. `retries` counts the attempts after the first one
-    that bring nothing new; an attempt that gets further than any before it starts the count anew.
+    In the mirror it is `<file.mirror>`, or `<dataset_name>/<file.path>` where the catalogue names no other place.
+    """
+    name = f"{file.path!r} of data set {dataset_name!r}"
+    fetch(Published(name, file.url, file.mirror or f"{dataset_name}/{file.path}", file.sha256), out, mirror, retries)
+
+
+def fetch(file: Published, out: Path, mirror: Path | str | None = None, retries: int = 5) -> str:
+    """Put `file` under the name `out`, complete and with its SHA-256, or raise. Returns the SHA-256 found.
+
+    The mirror comes first; a file that is not there is fetched from its URL. `retries` counts the attempts after the
+    first one that bring nothing new; an attempt that gets further than any before it starts the count anew. A file
+    whose SHA-256 is not known is taken when it surely is whole: in one piece of known length, or the same twice.
 
     Raises UserError, one sentence, when the mirror is no folder, the address cannot be reached or refuses, what comes
-    is not the catalogue's file, the disk is full, or another process fetches the same file.
+    is not the file meant, the disk is full, or another process fetches the same file.
     """
     out = Path(out)
-    if out.is_file() and sha256(out) == file.sha256:
-        return
-    if mirror is not None and _copy(dataset_name, file, out, Path(mirror)):
-        return
+    if file.sha256 and out.is_file() and (found := sha256(out)).startswith(file.sha256):
+        return found
+    if mirror is not None and (found := _copy(file, out, Path(mirror))):
+        return found
     # these two log every request's whole URL, query string included
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with _part(out) as (part, handle), Progress(out.name) as progress, _client() as client:
-        _fetch(client, dataset_name, file, part, handle, retries, progress)
+        found = _fetch(client, file, part, handle, retries, progress)
         os.fsync(handle.fileno())
         part.replace(out)
+    return found
 
 
 def check_manual(dataset_name: str, dataset: Dataset, split: str, folder: Path) -> list[str]:
@@ -97,66 +118,61 @@ def check_manual(dataset_name: str, dataset: Dataset, split: str, folder: Path) 
     return names
 
 
-def _copy(dataset_name: str, file: RemoteFile, out: Path, mirror: Path) -> bool:
-    """Copy from the mirror; False when the mirror does not hold the file."""
+def _copy(file: Published, out: Path, mirror: Path) -> str:
+    """Copy from the mirror and return the SHA-256; "" when the mirror does not hold the file."""
     if not mirror.is_dir():
         raise UserError(f"{mirror}: no such folder; set 'mirror' to a folder, or leave it out to use the network.")
-    source = mirror / (file.mirror or f"{dataset_name}/{file.path}")
+    source = mirror / file.mirror
     if not source.is_file():
         _say(f"{out.name}: not in the mirror ({source}), so from its URL")
-        return False
+        return ""
     with atomic_path(out) as temporary:
         try:
             shutil.copyfile(source, temporary)
         except PermissionError:
             raise UserError(f"{source}: may not be read; change its permissions or leave 'mirror' out.") from None
         found = sha256(temporary)
-        if found != file.sha256:
+        if not found.startswith(file.sha256 or ""):
             raise UserError(
-                f"{source}: SHA-256 is {found}, but the catalogue has {file.sha256} for {file.path!r} of data set "
-                f"{dataset_name!r}; replace the file in the mirror, or leave 'mirror' out to fetch it from its URL."
+                f"{source}: SHA-256 is {found}, but the catalogue has {file.sha256} for {file.name}; "
+                "replace the file in the mirror, or leave 'mirror' out to fetch it from its URL."
             )
     _part_name(out).unlink(missing_ok=True)
-    return True
+    return found
 
 
 def _fetch(
-    client: httpx.Client,
-    dataset_name: str,
-    file: RemoteFile,
-    part: Path,
-    handle: IO[bytes],
-    retries: int,
-    progress: Progress,
-) -> None:
-    """Fill `part` until its SHA-256 is the catalogue's."""
+    client: httpx.Client, file: Published, part: Path, handle: IO[bytes], retries: int, progress: Progress
+) -> str:
+    """Fill `part` until its SHA-256 is the one wanted, and return it."""
     address = _public(file.url)
     furthest, failures = handle.seek(0, 2), 0
-    wrong = ""  # digest of a whole body that was not the file
+    previous = ""  # digest of a whole body that was not, or perhaps not, the file
     while True:
         try:
             whole, hint = _attempt(client, file.url, handle, progress)
             found = sha256(part)
-            if found == file.sha256:
-                return
             # Pieces of two versions of a file, or a server that answers Range wrongly, make wrong wholes.
-            # So a wrong file is the server's only if it came in one piece of known length, or the same twice.
+            # So a file is the server's only if it came in one piece of known length, or the same twice.
+            served = whole or found == previous
+            if served if file.sha256 is None else found.startswith(file.sha256):
+                return found
             handle.truncate(0)
-            if whole or found == wrong:
+            if served:
                 raise UserError(
                     f"{address}: SHA-256 of what came is {found}, but the catalogue has {file.sha256} for "
-                    f"{file.path!r} of data set {dataset_name!r}{hint}; fetch the file by other means and name its "
+                    f"{file.name}{hint}; fetch the file by other means and name its "
                     "folder with 'mirror', or mend 'url' or 'sha256' in the catalogue."
                 )
-            wrong = found
-            raise _TryAgain("what came has the wrong SHA-256; starting over")
+            previous = found
+            raise _TryAgain("what came may not be whole; starting over")
         except _TryAgain as problem:
             length = handle.seek(0, 2)
             failures = 0 if length > furthest else failures + 1
             furthest = max(furthest, length)
             if failures > retries:
                 raise UserError(
-                    f"{address}: cannot be fetched for {file.path!r} of data set {dataset_name!r} ({problem}, "
+                    f"{address}: cannot be fetched for {file.name} ({problem}, "
                     f"{failures} attempts without progress); check the network and run again, which continues where "
                     "this stopped, or put the file into a folder and name that with 'mirror'."
                 ) from None
