@@ -19,8 +19,9 @@ if "scale" not in config:  # --configfile chose none
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from rekon.errors import UserError
-from rekon.recipe import dumps, reconstructs, scoring
-from rekon.recipe import plan as make_plan
+from rekon.plan import plan as make_plan
+from rekon.plan import reconstructs, scoring
+from rekon.recipe import dumps
 
 try:
     plan = make_plan(config, workflow.basedir)

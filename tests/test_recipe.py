@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from rekon.config import MaskSettings, Study
 from rekon.config.base import check
 from rekon.errors import UserError
-from rekon.recipe import Plan, differences, merge, plan, read_recipe
+from rekon.plan import Plan, plan
+from rekon.recipe import differences, merge, read_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 trees = st.recursive(

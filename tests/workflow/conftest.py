@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rekon.recipe import plan
+from rekon.plan import plan
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -53,7 +53,7 @@ def compute_of(threads: int, gpus: int, workers: int = 0) -> Compute:
 def sources_of(plan: Path) -> Sources:
     """The artefacts of a plan.json in the current folder."""
     from rekon.files import read_json
-    from rekon.recipe import Plan
+    from rekon.plan import Plan
     from rekon.reporting.sources import Sources
 
     return Sources(Plan.from_document(read_json(plan), str(plan)))

@@ -45,8 +45,8 @@ def stale() -> None:
 def deltas(scale: Annotated[str, typer.Option(help="demo, open or full")] = "demo") -> None:
     """Print what each run of each study changes against the study's first run."""
     from rekon.files import read_yaml
+    from rekon.plan import plan as make_plan
     from rekon.recipe import differences
-    from rekon.recipe import plan as make_plan
 
     plan = make_plan(read_yaml(f"config/{scale}.yaml"))
     for study in plan.studies:

@@ -17,7 +17,7 @@ Study = Annotated[Literal["ueps", "nas"], typer.Argument(help="Study whose netwo
 def write_plan(plan: str, output: Output) -> None:
     """Write the validated configuration behind a report."""
     from rekon.files import write_json
-    from rekon.recipe import Plan
+    from rekon.plan import Plan
 
     document = json.loads(plan)
     Plan.from_document(document, "plan")

@@ -14,8 +14,8 @@ from rekon.config.base import check
 from rekon.data.slices import Example, SliceSet
 from rekon.physics.espirit import espirit_maps
 from rekon.physics.masks import make_mask
+from rekon.plan import Plan
 from rekon.provenance import device_name
-from rekon.recipe import Plan
 from rekon.ueps import cascade
 from rekon.ueps.inspection import Attention, CoilMaps, Inspection, Runtime, write_inspection
 from rekon.ueps.reconstructor import load
@@ -162,6 +162,7 @@ def _forward(model: UnrolledModel, size: tuple[int, int], device: torch.device) 
 
 
 def _undersampled(example: Example, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+    assert recipe.mask is not None, "the ladder is trained with one mask of columns"
     mask = torch.from_numpy(make_mask(recipe.mask, recipe.data.size[1]).columns)
     return example.kspace * mask, mask
 
