@@ -38,5 +38,8 @@ METRICS = {
     "psnr": Shown("PSNR", "dB", 1.0, 2, True),
     "ssim": Shown("SSIM", "%", 100.0, 2, True),
     "nmse": Shown("NMSE", "%", 100.0, 2, False),
+    "lpips_alex": Shown("LPIPS (Alex)", "", 1.0, 3, False),
+    "lpips_vgg": Shown("LPIPS (VGG)", "", 1.0, 3, False),
+    "dists": Shown("DISTS", "", 1.0, 3, False),
     "milliseconds": Shown("Runtime", "ms", 1.0, 2, False),
 }
