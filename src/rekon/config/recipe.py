@@ -44,6 +44,9 @@ class DataSettings(Strict):
     validation: str
     size: tuple[int, int]  # networks' matrix (H readout, W phase encoding)
     max_coils: int | None = Field(default=None, ge=1)  # training only: volumes with more use a random subset
+    # training only: contrast group of the model -> how many subjects of it are seen, null: all; 0, or not
+    # there: none. None: everything is seen
+    select: dict[str, int | None] | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _even(self) -> DataSettings:
