@@ -20,18 +20,13 @@ from rekon.config import (
     Scale,
     Study,
 )
+from rekon.config.backbones import PERCEPTUAL
 from rekon.config.base import check, load
 from rekon.config.datasets import Split
 from rekon.config.nas import TokenizerModel
 from rekon.errors import UserError
 from rekon.recipe import merge, resolve
 
-# metric on deep features -> the pretrained networks behind it, in config/backbones.yaml
-PERCEPTUAL = {
-    "lpips_alex": ("alexnet", "lpips-alex"),
-    "lpips_vgg": ("vgg16", "lpips-vgg"),
-    "dists": ("vgg16", "dists"),
-}
 CLASSICAL = "classical"  # the study whose runs stand in every paper's tables
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
