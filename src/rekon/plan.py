@@ -20,7 +20,7 @@ from rekon.config import (
     Scale,
     Study,
 )
-from rekon.config.backbones import PERCEPTUAL
+from rekon.config.backbones import PERCEPTUAL, Backbones
 from rekon.config.base import check, load
 from rekon.config.datasets import Split
 from rekon.config.nas import TokenizerModel
@@ -34,8 +34,8 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 class Plan:
     """Everything the Snakefile asks: sets, runs, paths and the parameters of each job."""
 
-    def __init__(self, scale: Scale, catalogue: Catalogue, studies: dict[str, Study]) -> None:
-        self.scale, self.catalogue, self.studies = scale, catalogue, studies
+    def __init__(self, scale: Scale, catalogue: Catalogue, studies: dict[str, Study], backbones: Backbones) -> None:
+        self.scale, self.catalogue, self.studies, self.backbones = scale, catalogue, studies, backbones
         self._check_datasets()
         self.recipes = {
             (study, run): resolve(scale, study, self.studies[study], run)
@@ -169,6 +169,7 @@ class Plan:
             "scale": self.scale.model_dump(mode="json", exclude={"mirror"}),
             "studies": {name: study.model_dump(mode="json") for name, study in self.studies.items()},
             "datasets": {name: self.catalogue[name].model_dump(mode="json") for name in self.scale.datasets},
+            "backbones": {name: self.backbones[name].model_dump(mode="json") for name in self.scale.backbones},
         }
 
     @classmethod
@@ -176,7 +177,8 @@ class Plan:
         """Plan from what `document` gave; UserError naming `source` when it does not validate."""
         studies = {name: check(Study, value, source) for name, value in document["studies"].items()}
         catalogue = check(Catalogue, document["datasets"], source)
-        return cls(check(Scale, document["scale"], source), catalogue, studies)
+        backbones = check(Backbones, document["backbones"], source)
+        return cls(check(Scale, document["scale"], source), catalogue, studies, backbones)
 
     def _selected(self, study: str) -> list[str]:
         only, known = self.scale.studies[study].only, self.studies[study].runs
@@ -194,6 +196,12 @@ class Plan:
                 raise UserError(
                     f"config/{self.scale.scale}.yaml: key 'datasets': unknown set {name!r}; "
                     f"describe it in config/datasets.yaml or choose one of {', '.join(sorted(self.catalogue.root))}."
+                )
+        for name in self.scale.backbones:
+            if name not in self.backbones:
+                raise UserError(
+                    f"config/{self.scale.scale}.yaml: key 'backbones': unknown network {name!r}; describe it in "
+                    f"config/backbones.yaml or choose one of {', '.join(sorted(self.backbones.root))}."
                 )
         for study in self.scale.studies:
             for name in self.evaluation(study).datasets:
@@ -252,7 +260,7 @@ def plan(config: Mapping[str, Any], root: Path | str = ".") -> Plan:
         if not path.exists():
             raise UserError(f"config/{name}.yaml: key 'studies.{study}': there is no {path}.")
         studies[study] = load(Study, path)
-    return Plan(scale, catalogue, studies)
+    return Plan(scale, catalogue, studies, load(Backbones, folder / "backbones.yaml"))
 
 
 def scoring(settings: EvaluationSettings) -> dict[str, Any]:

@@ -25,7 +25,7 @@ rule download:
     log:
         "logs/download/{dataset}/{split}/{file}.log",
     wildcard_constraints:
-        dataset="(?!sim-)[^/]+",
+        dataset="(?!sim-|backbones)[^/]+",
         file=r"(?!INDEX\.txt).+",
     retries: 2
     localrule: True
@@ -35,6 +35,24 @@ rule download:
         spec=lambda wc: dumps(next(f for f in plan.dataset(wc.dataset).files if f.path == wc.file).model_dump()),
     shell:
         "rekon download {wildcards.dataset} --spec {params.spec:q} --output {output} > {log} 2>&1"
+
+
+rule fetch_backbone:
+    """A pretrained network that others publish: from the mirror or its URL, verified, as safetensors."""
+    output:
+        "raw/backbones/{name}.safetensors",
+    log:
+        "logs/fetch_backbone/{name}.log",
+    wildcard_constraints:
+        name="[^/]+",
+    retries: 2
+    localrule: True
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        spec=lambda wc: dumps(plan.backbones[wc.name].model_dump(mode="json")),
+    shell:
+        "rekon fetch-backbone {wildcards.name} --spec {params.spec:q} --output {output} > {log} 2>&1"
 
 
 rule convert:
