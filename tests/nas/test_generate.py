@@ -28,10 +28,10 @@ def test_cached_levels_equal_the_full_forward_also_after_another_prefix(tokens, 
     features = model.context(chain.images(2), PATTERN) if context else None
     ids = chain.ids(tokens, 2)
     for _ in range(2):
-        memory, found = model.start(features), []
+        memory, found = model.start(PATTERN, features), []
         for level in range(5):
             known = [tokens.contribution(ids[k], k) for k in range(level + 1)]
-            found.append(model.next(history(tokens, known), level, PATTERN, memory))
+            found.append(model.next(history(tokens, known), level, memory))
         whole = model(histories(tokens, ids[:-1]), PATTERN, features)
         torch.testing.assert_close(torch.cat(found, 1), whole, atol=1e-5, rtol=0)
         ids[1] = (ids[1] + 5) % tokens.model.vocabulary  # nothing of the first prefix may linger
@@ -39,10 +39,10 @@ def test_cached_levels_equal_the_full_forward_also_after_another_prefix(tokens, 
 
 def test_a_second_rollout_on_the_same_memory_starts_anew(tokens):
     model, ids = chain.transformer(tokens), chain.ids(tokens, 2)
-    memory = model.start(model.context(chain.images(2), PATTERN))
+    memory = model.start(PATTERN, model.context(chain.images(2), PATTERN))
     inputs = history(tokens, [tokens.contribution(ids[0], 0)])
-    first = model.next(inputs, 0, PATTERN, memory)
-    torch.testing.assert_close(model.next(inputs, 0, PATTERN, memory), first)
+    first = model.next(inputs, 0, memory)
+    torch.testing.assert_close(model.next(inputs, 0, memory), first)
 
 
 @pytest.mark.parametrize("settings", [ARGMAX, MULTINOMIAL, DecodingSettings(rule="top", top_k=8, top_p=0.9)])

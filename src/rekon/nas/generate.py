@@ -33,10 +33,10 @@ def rollout(
     first: its ids; pattern: int64 (B,); context: of `transformer.context`; uniform: of `uniforms`, where the rule
     draws. Keys and values of the context and of earlier levels are computed once and kept.
     """
-    memory = transformer.start(context)
+    memory = transformer.start(pattern_B, context)
     ids, contributions = [first_Bn], [tokenizer.contribution(first_Bn, 0)]
     for level, end in enumerate(transformer.ends):
-        logits = transformer.next(history(tokenizer, contributions), level, pattern_B, memory)
+        logits = transformer.next(history(tokenizer, contributions), level, memory)
         uniform = None if uniform_BL is None else uniform_BL[:, end - logits.shape[1] : end]
         ids.append(choose(logits, settings, uniform, temperature))
         if end != transformer.ends[-1]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import cast
 
@@ -33,10 +33,12 @@ EPS = 1e-6  # of the layer norms, which have no weights of their own
 
 @dataclass
 class Decoding:
-    """What a transformer remembers of the images it is decoding."""
+    """What a transformer knows of the images it is decoding: per block, and of the head."""
 
-    cross: list[KeysValues | None]  # per block: keys and values of the context
-    caches: list[Cache] = field(default_factory=list)  # per block: keys and values of the levels so far
+    cross: list[KeysValues | None]  # keys and values of the context
+    modulations: list[tuple[Tensor, ...]]  # gates, scales and shifts
+    head: tuple[Tensor, ...]  # scale and shift
+    caches: list[Cache] | None = None  # keys and values of the levels so far
 
 
 class DropPath(nn.Module):
@@ -69,17 +71,19 @@ class Block(nn.Module):
         self.modulation = nn.Linear(width, 6 * width)
         self.drop_path = DropPath(drop_path)
 
+    def modulate(self, condition_BC: Tensor) -> tuple[Tensor, ...]:
+        """Gates, scales and shifts of attention and MLP, (B, 1, C) each."""
+        return self.modulation(silu(condition_BC))[:, None].chunk(6, dim=-1)
+
     def forward(
         self,
         x_BLC: Tensor,
-        condition_BC: Tensor,
+        modulation: tuple[Tensor, ...],
         ends: Sequence[int],
         context: KeysValues | None,
         cache: Cache | None = None,
     ) -> Tensor:
-        gate_1, gate_2, scale_1, scale_2, shift_1, shift_2 = self.modulation(silu(condition_BC))[:, None].chunk(
-            6, dim=-1
-        )  # each (B, 1, C)
+        gate_1, gate_2, scale_1, scale_2, shift_1, shift_2 = modulation
         if self.cross is not None:
             assert context is not None, "a block with cross-attention needs a context"
             x_BLC = x_BLC + self.drop_path(self.cross(self._norm(x_BLC), context))
@@ -124,17 +128,20 @@ class ScaleTransformer(nn.Module):
         without one.
         """
         ends = self.ends[: self.ends.index(history_BLd.shape[1]) + 1]
-        return self._run(history_BLd, 0, pattern_B, self.start(context).cross, ends, None)
+        return self._run(history_BLd, 0, ends, self.start(pattern_B, context))
 
-    def start(self, context: Sequence[Tensor] | None) -> Decoding:
-        """Begin to decode: what is the same for every level is computed here."""
+    def start(self, pattern_B: Tensor, context: Sequence[Tensor] | None) -> Decoding:
+        """Begin to decode: what is the same for every level is computed here, once."""
         assert (context is None) == (self.context is None), "a context belongs to a model with cross-attention"
-        if context is None:
-            return Decoding([None] * len(self.blocks))
-        layers = [cast(Block, block).cross for block in self.blocks]
-        return Decoding([layer.keys_values(context[self._group(n)]) for n, layer in enumerate(layers) if layer])
+        condition_BC, blocks = self.pattern(pattern_B), cast("list[Block]", list(self.blocks))
+        cross: list[KeysValues | None] = [None] * len(blocks)
+        if context is not None:
+            layers = [block.cross for block in blocks]
+            cross = [layer.keys_values(context[self._group(n)]) for n, layer in enumerate(layers) if layer]
+        head = self.modulation(silu(condition_BC))[:, None].chunk(2, dim=-1)
+        return Decoding(cross, [block.modulate(condition_BC) for block in blocks], head)
 
-    def next(self, history_Btd: Tensor, level: int, pattern_B: Tensor, decoding: Decoding) -> Tensor:
+    def next(self, history_Btd: Tensor, level: int, decoding: Decoding) -> Tensor:
         """Logits of the tokens of predicted level `level`, float32 (B, t, V); `decoding` then knows this level.
 
         history: of this level alone, (B, t, d). Levels come in order, each of them once.
@@ -142,24 +149,16 @@ class ScaleTransformer(nn.Module):
         if level == 0:
             decoding.caches = [Cache() for _ in self.blocks]
         count = history_Btd.shape[1]
-        return self._run(history_Btd, self.ends[level] - count, pattern_B, decoding.cross, (count,), decoding.caches)
+        return self._run(history_Btd, self.ends[level] - count, (count,), decoding)
 
-    def _run(
-        self,
-        history_BLd: Tensor,
-        first: int,
-        pattern_B: Tensor,
-        cross: Sequence[KeysValues | None],
-        ends: Sequence[int],
-        caches: Sequence[Cache] | None,
-    ) -> Tensor:
+    def _run(self, history_BLd: Tensor, first: int, ends: Sequence[int], known: Decoding) -> Tensor:
         places = slice(first, first + history_BLd.shape[1])
-        condition_BC = self.pattern(pattern_B)
         place_LC = self.level(self.get_buffer("level_of")[places]) + self.position.weight[places]
         x_BLC = self.word(history_BLd) + place_LC
         for n, block in enumerate(self.blocks):
-            x_BLC = block(x_BLC, condition_BC, ends, cross[n], caches[n] if caches else None)
-        scale, shift = self.modulation(silu(condition_BC))[:, None].chunk(2, dim=-1)
+            cache = None if known.caches is None else known.caches[n]
+            x_BLC = block(x_BLC, known.modulations[n], ends, known.cross[n], cache)
+        scale, shift = known.head
         y_BLC = layer_norm(x_BLC, (self.model.width,), eps=EPS) * (1 + scale) + shift
         return self.head(y_BLC).float()
 
