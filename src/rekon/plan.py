@@ -94,10 +94,10 @@ class Plan:
         """Splits (set, split) whose coil maps some run reads: SENSE, and whatever works on coil-combined images."""
         found: dict[tuple[str, Split], None] = {}
         for study, _, dataset in self.scored():
-            if self._needs_maps(study):
+            if any(self.uses_maps(recipe) for (of, _), recipe in self.recipes.items() if of == study):
                 found[dataset, "test"] = None
         for recipe in self.recipes.values():
-            if recipe.sampling and recipe.training:
+            if recipe.training and on_images(recipe):
                 found |= {(recipe.data.train, "train"): None, (recipe.data.validation, "validation"): None}
         return list(found)
 
@@ -124,9 +124,10 @@ class Plan:
             return study, run
         return (study, recipe.parents["weights"]) if "weights" in recipe.parents else None
 
-    def _needs_maps(self, study: str) -> bool:
-        recipes = [recipe for (of, _), recipe in self.recipes.items() if of == study]
-        return any(recipe.sampling or recipe.model.get("method") == "sense" for recipe in recipes)
+    def uses_maps(self, recipe: Recipe) -> bool:
+        """Whether scoring a run reads coil maps."""
+        combined = recipe.data.reference == "combined" or recipe.kind == "diffusion"
+        return bool(recipe.sampling) or combined or recipe.model.get("method") == "sense"
 
     def inspected(self, study: str) -> list[str]:
         """Runs whose insides the report shows; none unless all that the study names are trained at this scale."""
@@ -239,6 +240,11 @@ class Plan:
         vit = recipe.model.get("vit")
         if vit and any(n % vit["patch"] for n in recipe.data.size):
             raise UserError(f"{source}: key 'data.size' {recipe.data.size} is no multiple of the patch {vit['patch']}.")
+
+
+def on_images(recipe: Recipe) -> bool:
+    """Whether a run is trained on coil-combined images, which `calibrate` makes."""
+    return recipe.sampling is not None or recipe.kind == "diffusion"
 
 
 def reconstructs(recipe: Recipe) -> bool:

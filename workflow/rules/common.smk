@@ -84,7 +84,7 @@ def training_inputs(wildcards):
         "validation": manifest(recipe.data.validation, "validation"),
         "masks": mask_files(recipe, recipe.masks),
     }
-    if recipe.sampling:
+    if on_images(recipe):
         inputs["maps"] = [*split_maps(recipe.data.train, "train"), *split_maps(recipe.data.validation, "validation")]
     inputs |= parent_inputs(recipe)
     if "tokenizer" in recipe.parents:
@@ -129,7 +129,7 @@ def evaluation_inputs(wildcards):
     if recipe.training:
         inputs |= run_inputs("weights", wildcards.run)
     inputs |= parent_inputs(recipe)
-    if recipe.sampling or recipe.model.get("method") == "sense":
+    if plan.uses_maps(recipe):
         inputs["maps"] = split_maps(wildcards.dataset, "test")
     perceptual = plan.perceptual_backbones(study)
     return inputs | {name: ancient(f"raw/backbones/{name}.safetensors") for name in perceptual}

@@ -47,6 +47,9 @@ class DataSettings(Strict):
     # training only: contrast group of the model -> how many subjects of it are seen, null: all; 0, or not
     # there: none. None: everything is seen
     select: dict[str, int | None] | None = Field(default=None, min_length=1)
+    contrasts: tuple[str, ...] | None = Field(default=None, min_length=1)  # scoring only; None: all
+    # scoring only: what reconstructions are compared with, the root sum of squares over coils or |sum conj(S) x|
+    reference: Literal["rss", "combined"] = "rss"
 
     @model_validator(mode="after")
     def _even(self) -> DataSettings:
@@ -99,6 +102,7 @@ class Recipe(Strict):
     seed: int = Field(ge=0)
     model: dict[str, Any]
     mask: MaskSettings | None = None  # one pattern along the phase encodings, on multi-coil k-space; or
+    accelerations: tuple[int, ...] = ()  # R that a run with `mask` is scored at; none given: the mask's
     sampling: SamplingSettings | None = None  # a hierarchy of patterns, on what coil-combined images would have given
     data: DataSettings
     training: TrainingSettings | None = None  # None: nothing to train
@@ -108,14 +112,22 @@ class Recipe(Strict):
     def _sampled(self) -> Recipe:
         if (self.mask is None) == (self.sampling is None):
             raise ValueError("give exactly one of 'mask' and 'sampling'")
+        if self.accelerations and self.sampling:
+            raise ValueError("'accelerations' belongs to 'mask'; 'sampling' has its own")
         return self
 
     @property
     def masks(self) -> tuple[MaskSettings | ExactMaskSettings, ...]:
         """Every mask artefact that training or scoring of this run may read."""
-        return self.sampling.masks if self.sampling else (self.mask,) if self.mask else ()
+        if self.sampling:
+            return self.sampling.masks
+        assert self.mask is not None, "one of the two is given"
+        others = [self.mask.model_copy(update={"acceleration": r}) for r in self.accelerations]
+        return (self.mask, *(mask for mask in others if mask != self.mask))
 
     @property
     def scored(self) -> tuple[MaskSettings | ExactMaskSettings, ...]:
         """The masks this run is scored with, in the order of its rows."""
-        return self.sampling.scored if self.sampling else self.masks
+        if self.sampling:
+            return self.sampling.scored
+        return tuple(mask for mask in self.masks if not self.accelerations or mask.acceleration in self.accelerations)

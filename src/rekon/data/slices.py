@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from rekon.data.fitting import Fit, Plan, fit_kspace, fit_maps, plan
 from rekon.data.volume import Volume
 from rekon.errors import UserError
 from rekon.files import read_json
-from rekon.physics.coils import rss
+from rekon.physics.coils import coil_combine, rss
 from rekon.physics.fft import ifft2c
 from rekon.physics.masks import Mask
 from rekon.randomness import generator
@@ -57,7 +57,8 @@ class SliceSet:
 
     manifest: JSON of `summarise`; size: networks' matrix (H, W). mask, if given, is only checked against `size`:
     examples carry full k-space, and whoever trains or scores undersamples it. maps: folder of ESPIRiT maps
-    (`calibrate`). cache_mb: fitted k-space kept in memory.
+    (`calibrate`). combined: the target is the magnitude of the coil-combined image, which needs maps, and not the RSS.
+    contrasts: only volumes of these. cache_mb: fitted k-space kept in memory.
     """
 
     def __init__(
@@ -67,6 +68,8 @@ class SliceSet:
         mask: Mask | None = None,
         *,
         maps: Path | str | None = None,
+        combined: bool = False,
+        contrasts: Collection[str] | None = None,
         cache_mb: int = 512,
     ):
         self.path = Path(manifest)
@@ -75,7 +78,8 @@ class SliceSet:
         self.dataset: str = content["dataset"]
         self.reference: bool = content["reference"]
         self.hash: str = content["hash"]
-        self.volumes: dict[str, dict[str, Any]] = {volume["volume"]: volume for volume in content["volumes"]}
+        chosen = [v for v in content["volumes"] if contrasts is None or v["contrast"] in contrasts]
+        self.volumes: dict[str, dict[str, Any]] = {volume["volume"]: volume for volume in chosen}
         self.items = [Item(name, i) for name, volume in self.volumes.items() for i in range(volume["shape"][0])]
         if mask is not None and mask.width != size[1]:
             raise UserError(
@@ -83,7 +87,8 @@ class SliceSet:
                 "make the mask for the size under 'data.size'."
             )
         self.mask = mask
-        self.maps_folder = None if maps is None else Path(maps)
+        self.maps_folder, self.combined = None if maps is None else Path(maps), combined
+        assert not combined or maps is not None, "combining coils needs their maps"
         self._fit: Fit = content["fit"] if self.reference else "k-space"
         self._normalisation, self._mean_max = content["normalisation"], content["mean_max"]
         self._open: OrderedDict[str, Volume] = OrderedDict()
@@ -116,10 +121,13 @@ class SliceSet:
 
     def maps(self, example: Example) -> torch.Tensor:
         """ESPIRiT maps of an example, fitted like its k-space: complex64 (coil, H, W)."""
+        return self._maps(example.volume, example.slice)
+
+    def _maps(self, name: str, number: int) -> torch.Tensor:
         assert self.maps_folder is not None, "SliceSet was made without a folder of maps"
-        path = self.maps_folder / f"{example.volume}.h5"
-        maps, _ = read_maps(path, example.slice)
-        volume = self._volume(example.volume)
+        path = self.maps_folder / f"{name}.h5"
+        maps, _ = read_maps(path, number)
+        volume = self._volume(name)
         if maps.shape != volume.shape[1:]:
             raise UserError(
                 f"{path}: dataset 'maps' has slices of shape {maps.shape}, {volume.path} of {volume.shape[1:]}; "
@@ -150,7 +158,8 @@ class SliceSet:
         tensor = torch.from_numpy(kspace)
         box, target, mask = fitting.box, None, None
         if self.reference:
-            target = rss(ifft2c(tensor), 0)
+            images = ifft2c(tensor)
+            target = coil_combine(images, self._maps(name, number), 0).abs() if self.combined else rss(images, 0)
             box = _without_black(target.numpy(), box)
         else:
             mask = torch.from_numpy(sampled(kspace))

@@ -108,4 +108,6 @@ def _slices(recipe: Recipe, manifest: Path, needs_maps: bool) -> Any:
         return ImageSet(manifest, recipe.data.size, folder)
     from rekon.data.slices import SliceSet
 
-    return SliceSet(manifest, recipe.data.size, maps=folder if needs_maps else None)
+    combined = recipe.data.reference == "combined"
+    maps = folder if needs_maps or combined else None
+    return SliceSet(manifest, recipe.data.size, maps=maps, combined=combined, contrasts=recipe.data.contrasts)
