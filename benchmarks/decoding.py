@@ -6,8 +6,8 @@
 Decoding is the way from the measured image's tokens to those of all levels, argmax, one image at a time: context
 features, then five levels. Recomputing runs the whole network, from the image on, for every level: what one would do
 without caches. Both give the same tokens, which is checked. Weights are random, which makes no difference to the time.
-Requirement: with caches at most a third of the time. The ways take turns, so that a busy machine slows all of them; printed are
-medians, and besides what comes before and after (tokenizer, decoder).
+Requirement: with caches at most a third of the time. The ways take turns, so that a busy machine slows all of them;
+printed are medians, and besides what comes before and after (tokenizer, decoder).
 """
 
 from __future__ import annotations
