@@ -11,12 +11,16 @@ import yaml
 from scipy.ndimage import gaussian_filter, zoom
 from skimage.data import shepp_logan_phantom
 
+from rekon.config import ExactMaskSettings
 from rekon.evaluation.metrics import score
 from rekon.evaluation.panel import Panel, write_panels
 from rekon.evaluation.score import COLUMNS
 from rekon.files import write_json, write_text
+from rekon.nas import inspection as nas
+from rekon.nas.inspection import write_inspection as write_nas_inspection
+from rekon.physics.patterns import make_exact_mask, write_exact_mask
+from rekon.plan import Plan, plan
 from rekon.provenance import code_fingerprint
-from rekon.recipe import Plan, plan
 from rekon.reporting.sources import Sources
 from rekon.ueps.inspection import Attention, CoilMaps, Inspection, Runtime, write_inspection
 
@@ -24,7 +28,10 @@ ROOT = Path(__file__).resolve().parents[2]
 LEVEL = {
     "classical/zero-filled": 25.0, "classical/sense": 28.0, "ueps/e2e-varnet": 31.0, "ueps/ue-unet": 32.0,
     "ueps/ue-vit": 31.6, "ueps/uep-vit": 31.65, "ueps/ueps": 31.7,
+    "nas/zero-filled": 20.0, "nas/unet": 23.0, "nas/e2e-varnet": 25.0, "nas/base": 24.0, "nas/distilled": 24.5,
 }  # fmt: skip
+CONTRASTS = ("AXT1", "AXT2", "AXFLAIR", "AXT1POST")
+ABSENT = "no pretrained alexnet: list it under 'backbones' of the scale"
 MILLISECONDS = {
     "classical/zero-filled": 0.6, "classical/sense": 60.0, "ueps/e2e-varnet": 12.0, "ueps/ue-unet": 40.0,
     "ueps/ue-vit": 55.0, "ueps/uep-vit": 28.0, "ueps/ueps": 30.0,
@@ -35,64 +42,95 @@ def demo_plan(scale: str = "demo") -> Plan:
     return plan(yaml.safe_load((ROOT / "config" / f"{scale}.yaml").read_text()), ROOT)
 
 
+def small_plan() -> Plan:
+    """The demo's NAS study alone, with fewer runs, for tests that need not everything."""
+    document, runs = demo_plan().document(), ["zero-filled", "aqvae", "base", "teacher", "distilled"]
+    nas, scale = document["scale"]["studies"]["nas"], document["scale"]
+    nas |= {"only": runs, "runs": {name: change for name, change in nas["runs"].items() if name in runs}}
+    scale["studies"] = {"nas": nas}
+    scale["datasets"] = {"sim-fastmri-brain": scale["datasets"]["sim-fastmri-brain"]}
+    scale["evaluation"] |= {"id": ["sim-fastmri-brain"], "ood": []}
+    return Plan.from_document(document, "small")
+
+
 def workspace(root: Path, made: Plan, *, subjects: int | None = None, slices: int = 2, size: int = 48) -> Sources:
-    """Fill `root` with results of every run on every test set."""
+    """Fill `root` with results of every run on every test set, under every pattern that it is scored with."""
     sources = Sources(made, root)
     scale = made.scale.scale
-    for order, dataset in enumerate(sources.datasets):
+    order = {dataset: number for number, dataset in enumerate(made.scale.datasets)}
+    for study, name, dataset in made.scored():
+        run, recipe = f"{study}/{name}", made.recipes[study, name]
         count = subjects or made.scale.datasets[dataset].test or 3
-        for study, name in made.recipes:
-            run = f"{study}/{name}"
-            reference = made.catalogue[dataset].reference
-            rows = fake_rows(dataset, run, count, slices, 1.5 * order, reference)
-            write_text(sources.result(run, dataset), rows.to_csv(index=False))
-            pictures = {"equispaced-R4": fake_panel(dataset, run, size, reference)}
-            write_panels(sources.result(run, dataset, ".npz"), pictures)
-            record = provenance("evaluate", {"manifest": "a" * 64, "mask": "c" * 64})
-            write_json(sources.result(run, dataset, ".json"), record)
+        reference = made.catalogue[dataset].reference
+        masks = [(mask.pattern, mask.acceleration) for mask in recipe.scored]
+        rows = pd.concat(
+            [fake_rows(dataset, run, count, slices, 1.5 * order[dataset], reference, *mask) for mask in masks]
+        )
+        write_text(sources.result(run, dataset), rows.to_csv(index=False))
+        pictures = {f"{p}-R{r}": fake_panel(dataset, run, size, reference, p) for p, r in masks}
+        write_panels(sources.result(run, dataset, ".npz"), pictures)
+        record = provenance("evaluate", {"manifest": "a" * 64, "mask": "c" * 64})
+        write_json(sources.result(run, dataset, ".json"), record)
     for index, (study, name) in enumerate(made.trained()):
         run = f"{study}/{name}"
         record = provenance("train", {"train": "a" * 64, "validation": "b" * 64, "mask": "c" * 64})
         if index == 1:
             record |= {"code": "0" * 64, "git": {"commit": "deadbeef" * 5, "dirty": True, "diff_sha256": "1" * 64}}
         write_json(sources.record(run, "run.json"), record)
-        write_text(sources.record(run, "metrics.jsonl"), history(index))
-    write_inspection(sources.inspection("ueps"), fake_inspection(sources.datasets[0], sources.datasets[1], size))
+        measure = "val_mae" if made.recipes[study, name].kind in ("unrolled", "image_unet") else "val_loss"
+        write_text(sources.record(run, "metrics.jsonl"), history(index, measure))
+    if "ueps" in made.scale.studies:
+        write_inspection(sources.inspection("ueps"), fake_inspection(*sources.datasets("ueps")[:2], size))
+    if "nas" in made.scale.studies:
+        write_nas_inspection(sources.inspection("nas"), fake_nas_inspection(sources.datasets("nas")[0]))
+        for path, (settings, matrix) in made.masks.items():
+            if isinstance(settings, ExactMaskSettings):
+                write_exact_mask(root / path, make_exact_mask(settings, matrix))
     assert (root / "results" / scale).is_dir()
     return sources
 
 
-def fake_rows(dataset: str, run: str, subjects: int, slices: int, shift: float, reference: bool = True) -> pd.DataFrame:
-    """Subjects differ by about 2 dB, slices by 0.5 dB, runs by LEVEL with a little interaction."""
+def level(run: str, pattern: str = "") -> float:
+    """Mean PSNR of a run, dB; runs without a place in LEVEL get one from their name."""
+    known = LEVEL.get(run, 24 + hash_(run) % 40 / 10)
+    return known + {"gaussian": 2.0, "radial": 1.0}.get(pattern, 0.0)
+
+
+def fake_rows(
+    dataset: str, run: str, subjects: int, slices: int, shift: float, reference: bool = True,
+    pattern: str = "equispaced", acceleration: int = 4,
+) -> pd.DataFrame:  # fmt: skip
+    """Subjects differ by about 2 dB, slices by 0.5 dB, runs by their level with a little interaction."""
     shared = np.random.default_rng(abs(hash_(dataset)))
-    own = np.random.default_rng(abs(hash_(dataset + run)))
+    own = np.random.default_rng(abs(hash_(dataset + run + pattern)))
+    empty = dict.fromkeys(("lpips_alex", "lpips_vgg", "dists"))
     rows = []
     for subject in range(subjects):
-        base = LEVEL[run] - shift + 2 * shared.standard_normal() + 0.15 * own.standard_normal()
+        base = level(run, pattern) - shift + 2 * shared.standard_normal() + 0.15 * own.standard_normal()
         for index in range(slices):
             psnr = base + 0.5 * shared.standard_normal() + 0.1 * own.standard_normal()
             rows.append(
                 {
                     "dataset": dataset, "volume": f"v{subject:04d}", "subject": f"{dataset}-s{subject}", "slice": index,
-                    "contrast": "T1", "pattern": "equispaced", "acceleration": 4, "effective_acceleration": 3.2,
-                    "coils": 8,
+                    "contrast": CONTRASTS[subject % len(CONTRASTS)], "pattern": pattern, "acceleration": acceleration,
+                    "effective_acceleration": 3.2 if acceleration == 4 else acceleration, "coils": 8,
                     "psnr": psnr if reference else None, "ssim": 1 - 10 ** (-psnr / 25) if reference else None,
-                    "nmse": 10 ** (-psnr / 15) if reference else None,
-                    "milliseconds": MILLISECONDS[run] * (1 + 0.05 * own.standard_normal()),
+                    "nmse": 10 ** (-psnr / 15) if reference else None, **empty,
+                    "milliseconds": MILLISECONDS.get(run, 20.0) * (1 + 0.05 * own.standard_normal()),
                     "reason": "" if reference else "no reference: prospectively undersampled",
-                    "perceptual_reason": "", "note": "",
+                    "perceptual_reason": ABSENT if run.startswith("nas/") else "", "note": "",
                 }
             )  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def fake_panel(dataset: str, run: str, size: int, reference: bool = True) -> Panel:
+def fake_panel(dataset: str, run: str, size: int, reference: bool = True, pattern: str = "") -> Panel:
     target = picture(size)
     noise = np.random.default_rng(abs(hash_(run))).standard_normal(target.shape)
-    level = 10 ** (-LEVEL[run] / 20)
-    made = np.abs(target + level * gaussian_filter(noise, 1) * 3).astype(np.float32)
+    scale = 10 ** (-level(run, pattern) / 20)
+    made = np.abs(target + scale * gaussian_filter(noise, 1) * 3).astype(np.float32)
     zero_filled = gaussian_filter(target, (0, 2)).astype(np.float32)
-    if run == "classical/zero-filled":
+    if run.endswith("/zero-filled"):
         made = zero_filled
     if not reference:
         return Panel("v0000", 1, made, zero_filled, float(made.max()))
@@ -113,15 +151,31 @@ def provenance(rule: str, inputs: dict[str, str]) -> dict:
     }  # fmt: skip
 
 
-def history(seed: int, steps: int = 300) -> str:
+def history(seed: int, measure: str = "val_mae", steps: int = 300) -> str:
     random = np.random.default_rng(seed)
     lines = []
     for step in range(10, steps + 1, 10):
         line = {"step": step, "loss": 0.2 / step**0.5 * float(np.exp(0.1 * random.standard_normal()))}
         if step % 60 == 0:
-            line["val_mae"] = 0.21 / step**0.5 * (1 + 0.05 * seed)
+            line[measure] = 0.21 / step**0.5 * (1 + 0.05 * seed)
         lines.append(json.dumps(line))
     return "\n".join(lines) + "\n"
+
+
+def fake_nas_inspection(dataset: str) -> nas.Inspection:
+    random = np.random.default_rng(1)
+    levels, runs, steps = ("32", "16", "8", "4", "2", "FS"), ("base", "distilled"), np.linspace(0.5, 0.2, 5)
+    usage = random.poisson(40 * np.exp(-np.arange(64) / 12), (6, 64))
+    return nas.Inspection(
+        dataset, 6,
+        nas.Codebook(levels, usage),
+        nas.Accuracy(runs, levels[1:], np.stack([steps, steps + 0.02]), np.stack([0.6 * steps, 0.7 * steps]),
+                     np.full(5, 0.1), 1 / 64),
+        nas.Divergence(runs, levels[1:], np.stack([steps, 0.5 * steps])),
+        nas.Ceiling(("es-x", "es-y", "gaussian", "radial"), np.array([31.0, 31.1, 32.0, 31.4]),
+                    np.array([20.0, 20.2, 23.0, 22.0])),
+        nas.Timing(runs, np.array([0.11, 0.12]), "cpu (Made Up CPU)"),
+    )  # fmt: skip
 
 
 def fake_inspection(first: str, second: str, size: int) -> Inspection:

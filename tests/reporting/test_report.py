@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from made_up import demo_plan, fake_panel, workspace
+from made_up import demo_plan, fake_panel, small_plan, workspace
 
 from rekon.errors import UserError
 from rekon.evaluation.panel import write_panels
@@ -17,6 +17,7 @@ from rekon.reporting.figures.style import Drawn, grey, heat
 from rekon.reporting.html import build_report
 from rekon.reporting.scorecard import scorecard
 from rekon.reporting.sources import Sources
+from rekon.reporting.views import View
 
 
 class Page(HTMLParser):
@@ -100,13 +101,16 @@ def test_every_claim_and_verdict_is_on_the_page(page, sources):
 
 def test_simulated_sets_are_called_so_and_old_code_is_marked(page, sources):
     text = " ".join(" ".join(page.words).split())
-    assert text.count("simulated") >= len(sources.datasets)
+    assert text.count("simulated") >= len(sources.datasets("ueps"))
     assert "stale" in text and "uncommitted changes" in text
 
 
-def test_equal_input_gives_equal_bytes(sources, written, tmp_path):
-    first = written.read_bytes()
-    assert build_report(sources, tmp_path).read_bytes() == first
+def test_equal_input_gives_equal_bytes(tmp_path):
+    sources = workspace(tmp_path, small_plan(), slices=1, size=16)
+    first, second = (build_report(sources, tmp_path / name) for name in ("a", "b"))
+    assert first.read_bytes() == second.read_bytes()
+    for path in (tmp_path / "a" / "figures").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / "figures" / path.name).read_bytes()
 
 
 def test_text_from_config_is_escaped(sources, tmp_path, no_figures):
@@ -135,11 +139,15 @@ def test_a_partial_workspace_still_reports_and_an_empty_one_says_what_to_do(sour
     assert "not measured" in text and "not made yet" in text
 
 
-def test_figures_are_listed_with_captions_and_svg_is_valid(written):
+def test_figures_are_listed_with_captions_and_svg_is_valid(written, sources):
     folder = written.parent / "figures"
-    drawn = [Drawn(**entry) for entry in read_json(folder / "ueps.json")]
-    assert {figure.section for figure in drawn} == {"panels", "ladder", "inside", "training"}
-    assert {figure.file for figure in drawn} | {"ueps.json"} == {path.name for path in folder.iterdir()}
+    listed = {study: [Drawn(**entry) for entry in read_json(folder / f"{study}.json")] for study in sources.studies}
+    assert {figure.section for figure in listed["ueps"]} == {"panels", "ladder", "inside", "training"}
+    assert {figure.section for figure in listed["nas"]} == {"panels", "inside", "training"}
+    drawn = [figure for figures in listed.values() for figure in figures]
+    assert {figure.file for figure in drawn} | {f"{study}.json" for study in listed} == {
+        path.name for path in folder.iterdir()
+    }
     for figure in drawn:
         assert figure.caption and figure.alt and (folder / figure.file).stat().st_size > 1000
         if figure.file.endswith(".svg"):
@@ -147,7 +155,7 @@ def test_figures_are_listed_with_captions_and_svg_is_valid(written):
 
 
 def test_panels_share_one_scale_and_show_ten_times_the_error(sources):
-    found = panel.strip(sources, "ueps", "sim-fastmri-brain")
+    found = panel.strip(sources, sources.runs("ueps"), View("sim-fastmri-brain"))
     assert [tile.run for tile in found.tiles][:2] == ["reference", "classical/zero-filled"]
     made = sources.panel("ueps/ueps", "sim-fastmri-brain")
     top = float(np.percentile(made.target, panel.BRIGHTEST))
@@ -162,7 +170,7 @@ def test_runs_that_pictured_different_slices_are_refused(tmp_path):
     changed = {"equispaced-R4": type(other)(**{**vars(other), "slice": 7})}
     write_panels(sources.result("ueps/ueps", "sim-ahead-e3", ".npz"), changed)
     with pytest.raises(UserError, match="slice 7"):
-        panel.strip(sources, "ueps", "sim-ahead-e3")
+        panel.strip(sources, sources.runs("ueps"), View("sim-ahead-e3"))
 
 
 def test_curves_skip_what_was_not_logged_and_keep_their_mean():

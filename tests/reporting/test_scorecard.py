@@ -9,8 +9,9 @@ from made_up import demo_plan, fake_rows
 from rekon.config.study import Claim
 from rekon.errors import UserError
 from rekon.files import write_text
-from rekon.reporting.scorecard import build_scorecard, claim_datasets, counts, judge
+from rekon.reporting.scorecard import build_scorecard, claim_views, counts, judge
 from rekon.reporting.sources import Sources
+from rekon.reporting.views import View
 
 ID = "sim-fastmri-brain"
 
@@ -91,9 +92,9 @@ def test_what_was_not_measured_says_why(tmp_path, made):
 
 def test_sets_are_found_by_our_names_and_the_papers(made, tmp_path):
     sources = Sources(made, tmp_path)
-    assert claim_datasets(sources, claim(datasets=("m4raw-gre",))) == ("sim-m4raw-gre",)
-    assert claim_datasets(sources, claim(datasets=ID)) == (ID,)
-    assert claim_datasets(sources, claim(datasets="ood")) == made.scale.evaluation.ood
+    assert claim_views(sources, "ueps", claim(datasets=("m4raw-gre",))) == [View("sim-m4raw-gre")]
+    assert claim_views(sources, "ueps", claim(datasets=ID)) == [View(ID)]
+    assert claim_views(sources, "ueps", claim(datasets="ood")) == list(map(View, made.scale.evaluation.ood))
 
 
 def test_the_papers_difference_is_signed_like_ours(tmp_path, made):

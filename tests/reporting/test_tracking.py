@@ -20,7 +20,8 @@ from rekon.reporting.tracking import ingest, public, ui_command
 RECIPE = {
     "scale": "demo", "study": "ueps", "run": "ue-vit", "title": "UE-ViT", "kind": "unrolled", "seed": 1,
     "model": {"schedule": [36, 52], "vit": {"width": 16, "rows": None}}, "data": {"size": [32, 32]},
-    "training": {"learning_rate": 1e-3}, "parents": ["teacher"],
+    "training": {"learning_rate": 1e-3}, "parents": {"teacher": "teacher"}, "mask": None,
+    "sampling": {"patterns": ["es-x", "radial"]},
 }  # fmt: skip
 PROVENANCE = {
     "git": {"commit": "c0ffee", "dirty": True, "diff_sha256": "d1ff"}, "rule": "train_unrolled", "code": "f00d",
@@ -29,7 +30,7 @@ PROVENANCE = {
 }  # fmt: skip
 HEADER = (
     "dataset,volume,subject,slice,contrast,pattern,acceleration,effective_acceleration,coils,psnr,ssim,nmse,"
-    "milliseconds,reason\n"
+    "lpips_alex,lpips_vgg,dists,milliseconds,reason\n"
 )
 
 
@@ -48,7 +49,7 @@ def write_run(root: Path, run: str, steps=(1, 2, 3), trained=True):
 def write_scores(root: Path, run: str, dataset="sim-set", psnr=(30, 32, 34), reason=""):
     scores = root / "results/demo/ueps" / run / f"{dataset}.csv"
     rows = [
-        f"{dataset},v{i},s{i},0,T2,equispaced,4,3.2,8,{value},0.9,0.01,12.5,{reason}" for i, value in enumerate(psnr)
+        f"{dataset},v{i},s{i},0,T2,equispaced,4,3.2,8,{value},0.9,0.01,,,,12.5,{reason}" for i, value in enumerate(psnr)
     ]
     write_text(scores, HEADER + "\n".join(rows) + "\n")
     image = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
@@ -115,7 +116,8 @@ def test_every_run_appears_once_with_all_that_is_known_of_it(project):
     assert (run.info.status, run.info.start_time, run.info.end_time) == ("FINISHED", start, start + 8000)
     expected = {
         "git_commit": "c0ffee", "mlflow.source.git.commit": "c0ffee", "git_dirty": "true", "git_diff": "d1ff",
-        "mask_hash": "5a5a", "parent_run": "runs/demo/ueps/teacher", "scale": "demo", "rule": "train_unrolled",
+        "mask_hash": "5a5a", "parent_run": "runs/demo/ueps/teacher",
+        "parent.teacher": "runs/demo/ueps/teacher", "scale": "demo", "rule": "train_unrolled",
         "study": "ueps", "run": "ue-vit", "kind": "unrolled", "stage": "training", "code": "f00d",
         "input.train": "aaaa", "mlflow.runName": "ue-vit",
     }  # fmt: skip

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from rekon.config import ExactMaskSettings, MaskSettings
 from rekon.provenance import code_fingerprint
+from rekon.reporting.papers import paper
+from rekon.reporting.records import mask_hash
 from rekon.reporting.sources import Sources
 
 CROP = {
@@ -22,52 +25,62 @@ NORMALISATION = {
 }
 
 
-def method_facts(sources: Sources) -> list[tuple[str, str]]:
-    """Definitions that stand behind every number: (term, text)."""
-    settings = sources.plan.scale.evaluation
+def method_facts(sources: Sources, study: str) -> list[tuple[str, str]]:
+    """Definitions that stand behind a study's numbers: (term, text). Those of the paper alone come first."""
+    settings = sources.settings(study)
     unit = {"slice": "slices", "volume": "volumes (mean of a volume's slices)"}[settings.aggregation]
-    masks = {
-        f"{mask.pattern}, R = {mask.acceleration}, centre {100 * mask.center_fraction:g} %, "
-        f"offset {'drawn from the seed' if mask.offset is None else mask.offset}, matrix {size[0]} × {size[1]}"
-        for mask, size in sources.plan.masks.values()
-    }
-    effective = effective_accelerations(sources)
-    return [
-        ("Sampling", "; ".join(sorted(masks)) + f". Effective acceleration: {effective}. The same for all runs."),
-        ("Reference", "root sum of squares over coils of the fully sampled images, on the networks' matrix."),
+    average = " “Average”: of the zero-shot sets' means, as in UEPS." if settings.ood else ""
+    facts = [
+        *paper(study).methods(sources, study),
         ("Scored pixels", CROP[settings.crop] + "."),
         ("PSNR", f"10 log₁₀(D² / MSE) per slice, in dB; D is {RANGE[settings.data_range]}."),
         ("SSIM", "per slice, skimage's: 7 × 7 uniform window, k₁ = 0.01, k₂ = 0.03, the same D; shown in per cent."),
         ("NMSE", "‖reconstruction − reference‖² / ‖reference‖² per slice; shown in per cent, in the CSV files."),
-        ("Mean ± deviation", f"over {unit} of a set. “Average”: of the zero-shot sets' means, as in UEPS."),
+        ("Mean ± deviation", f"over {unit} of a set.{average}"),
         (
             "Intervals",
-            f"95 %, percentile bootstrap, {settings.bootstrap} resamples over subjects (all slices of a drawn subject) "
-            "within each set; differences between runs are paired by slice. With few subjects such intervals are "
-            "too narrow rather than too wide.",
+            f"95 %, percentile bootstrap, {settings.bootstrap} resamples over subjects (all slices of a drawn subject, "
+            "under all patterns) within each set; differences between runs are paired by slice and pattern. With few "
+            "subjects such intervals are too narrow rather than too wide.",
         ),
         (
             "Runtime",
             "wall time of reconstructing one slice with all its coils, without loading; the device is waited for, "
             "and a first call per shape is not counted. On a shared machine it is a rough number.",
         ),
-        (
-            "ESPIRiT-SENSE",
-            "its maps come from the 24 × 24 centre of fully sampled data, where the mask's own centre may be narrower: "
-            "this favours SENSE. Computing them is not in its runtime.",
-        ),
-    ]  # fmt: skip
+    ]
+    return [("Sampling", sampling(sources, study)), *facts]
 
 
-def effective_accelerations(sources: Sources) -> str:
-    """Columns over sampled columns, as recorded with the scores."""
+def sampling(sources: Sources, study: str) -> str:
+    """Masks that the study's runs are scored with, and what they come to in effect."""
+    recipes = [sources.plan.recipes[of, run] for of, run, _ in sources.plan.scored() if sources.owns(study, of)]
+    lines = {
+        f"{mask.pattern}, R = {mask.acceleration}, centre {100 * mask.center_fraction:g} %, "
+        f"offset {'drawn from the seed' if mask.offset is None else mask.offset}, matrix {h} × {w}"
+        for recipe in recipes
+        for mask in recipe.scored
+        for h, w in (recipe.data.size,)
+        if isinstance(mask, MaskSettings)
+    }
+    exact = {
+        f"exact counts at R = {mask.acceleration}, matrix {recipe.data.size[0]} × {recipe.data.size[1]}"
+        for recipe in recipes
+        for mask in recipe.scored
+        if isinstance(mask, ExactMaskSettings)
+    }
+    effective = effective_accelerations(sources, study)
+    return "; ".join(sorted(lines | exact)) + f". Effective acceleration: {effective}. The same for all runs."
+
+
+def effective_accelerations(sources: Sources, study: str) -> str:
+    """Samples of the matrix over those measured, as recorded with the scores."""
     found = set()
-    for study in sources.studies:
-        for run in sources.runs(study):
-            for dataset in sources.datasets:
-                rows = sources.scores(run, dataset)
-                scored = rows[rows["reason"] == ""]
-                found |= {f"{value:.2f}" for value in scored["effective_acceleration"].dropna().unique()}
+    for run in sources.scored(study):
+        for dataset in sources.datasets(study):
+            rows = sources.scores(run, dataset)
+            scored = rows[rows["reason"] == ""]
+            found |= {f"{value:.2f}" for value in scored["effective_acceleration"].dropna().unique()}
     return ", ".join(sorted(found)) or "not recorded"
 
 
@@ -102,7 +115,7 @@ def run_facts(sources: Sources) -> list[dict[str, Any]]:
     for (study, name), recipe in sources.plan.recipes.items():
         run = f"{study}/{name}"
         trained = sources.provenance(run)
-        evaluations = [record for dataset in sources.datasets if (record := sources.evaluation(run, dataset))]
+        evaluations = [record for dataset in sources.datasets(study) if (record := sources.evaluation(run, dataset))]
         record = trained or (evaluations[0] if evaluations else {})
         inputs = record.get("inputs") or {}
         facts.append(
@@ -119,7 +132,7 @@ def run_facts(sources: Sources) -> list[dict[str, Any]]:
                 "evaluations": len(evaluations),
                 "stale_evaluations": sum(one.get("code") != today for one in evaluations),
                 "data": inputs.get("train") or inputs.get("manifest") or "",
-                "mask": inputs.get("mask", ""),
+                "mask": mask_hash(inputs),
                 "device": record.get("device", ""),
                 "ended": record.get("ended", ""),
                 "seconds": record.get("seconds"),

@@ -17,7 +17,7 @@ from rekon.errors import UserError
 from rekon.files import fingerprint, read_json, read_yaml, sha256
 
 FORMAT = 1  # of a record: raise it when old ones in a tracker should be replaced
-SCORES = ("psnr", "ssim", "nmse", "milliseconds")
+SCORES = ("psnr", "ssim", "nmse", "lpips_alex", "lpips_vgg", "dists", "milliseconds")
 
 
 class Point(NamedTuple):
@@ -87,7 +87,8 @@ def evaluation(scores: Path | str, aggregation: str = "slice") -> Record:
     """Record of results/<scale>/<study>/<run>/<dataset>.csv with its .npz and .json, and the run's recipe.
 
     Metrics are the set's means as the tables print them (`aggregation`: over slices or volumes), their standard
-    deviation and 95 % interval. Raises UserError naming the file that is missing or damaged.
+    deviation and 95 % interval; where a set is scored under several patterns, the mean under each as well. An
+    evaluation belongs to the run whose weights it used. Raises UserError naming the file that is missing or damaged.
     """
     import pandas as pd
 
@@ -100,12 +101,17 @@ def evaluation(scores: Path | str, aggregation: str = "slice") -> Record:
     recipe_path = scores.parents[4] / own / "recipe.yaml"
     recipe, provenance = _recipe(recipe_path), _mapping(scores.with_suffix(".json"))
     try:
-        text = {"volume": str, "subject": str, "reason": str, "contrast": str}
+        text = {"volume": str, "subject": str, "reason": str, "contrast": str, "pattern": str}
         rows = pd.read_csv(scores, dtype=text)
         values: dict[str, float] = {"slices": float(len(rows)), "subjects": float(rows["subject"].nunique())}
         for metric in SCORES:
             summary = summarise(rows, metric, aggregation=aggregation)
             named = {"": summary.mean, "_std": summary.std, "_low": summary.low, "_high": summary.high}
+            if rows["pattern"].nunique() > 1:
+                named |= {
+                    f"/{pattern}": summarise(part, metric, aggregation=aggregation).mean
+                    for pattern, part in rows.groupby("pattern")
+                }
             values |= {f"{metric}{end}": value for end, value in named.items() if math.isfinite(value)}
         reasons = sorted(set(rows["reason"].dropna()))
     except FileNotFoundError:
@@ -117,13 +123,13 @@ def evaluation(scores: Path | str, aggregation: str = "slice") -> Record:
     files = tuple(path for path in (scores, scores.with_suffix(".npz"), scores.with_suffix(".json")) if path.exists())
     started, ended = _times(provenance, scores, seconds)
     tags = _tags("evaluation", scale, study, run, recipe, provenance)
-    tags |= {"dataset": dataset, "aggregation": aggregation, "parent_run": own.as_posix()}
+    tags |= {"dataset": dataset, "aggregation": aggregation, "parent_run": _weights(recipe, own) or own.as_posix()}
     return Record(
         path=f"results/{scale}/{study}/{run}/{dataset}",
         kind="evaluation",
         name=f"{run} on {dataset}",
         experiment=f"{scale}/{study}",
-        parent=own.as_posix() if recipe.get("training") else None,
+        parent=_weights(recipe, own),
         params=flat(recipe) | {"dataset": dataset},
         points=[Point(name, value, 0, seconds) for name, value in values.items()],
         tags=tags | ({"reason": "; ".join(reasons)} if reasons else {}),
@@ -178,10 +184,28 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return leaves
 
 
+def parents(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """Role -> run that a recipe builds on."""
+    return dict(recipe.get("parents") or {})
+
+
+def mask_hash(inputs: Mapping[str, Any]) -> str:
+    """Hash of the mask among a run's inputs, or of all of them, named mask.<path>; empty without any."""
+    masks = {name: _hash(value) for name, value in inputs.items() if name == "mask" or name.startswith("mask.")}
+    return next(iter(masks.values()), "") if len(masks) < 2 else fingerprint(masks)
+
+
+def _weights(recipe: Mapping[str, Any], own: Path) -> str | None:
+    """Path of the training run whose weights an evaluation used: its own or, with other decoding, a parent's."""
+    if recipe.get("training"):
+        return own.as_posix()
+    parent = parents(recipe).get("weights")
+    return (own.parent / parent).as_posix() if parent else None
+
+
 def _tags(kind: str, scale: str, study: str, run: str, recipe: Mapping, provenance: Mapping) -> dict[str, str]:
     git = provenance.get("git") or {}
     inputs = {name: _hash(value) for name, value in (provenance.get("inputs") or {}).items()}
-    masks = {name: value for name, value in inputs.items() if "mask" in name}
     data = {name: value for name, value in inputs.items() if name in ("train", "validation", "manifest", "data")}
     rule = provenance.get("rule") or ("evaluate" if kind == "evaluation" else f"train_{recipe.get('kind')}")
     tags = {
@@ -197,13 +221,14 @@ def _tags(kind: str, scale: str, study: str, run: str, recipe: Mapping, provenan
         "git_diff": git.get("diff_sha256") or git.get("diff"),
         "code": provenance.get("code"),
         "data_hash": next(iter(data.values())) if len(data) == 1 else fingerprint(data) if data else None,
-        "mask_hash": next(iter(masks.values()), None),
-        "parent_run": ", ".join(f"runs/{scale}/{study}/{parent}" for parent in recipe.get("parents") or ()),
+        "mask_hash": mask_hash(inputs),
+        "parent_run": ", ".join(f"runs/{scale}/{study}/{parent}" for parent in parents(recipe).values()),
         "mlflow.note.content": recipe.get("title"),
         "mlflow.source.name": "rekon",
         "mlflow.source.type": "LOCAL",
     }
-    tags |= {f"input.{name}": value for name, value in inputs.items()}
+    tags |= {f"parent.{role}": f"runs/{scale}/{study}/{parent}" for role, parent in parents(recipe).items()}
+    tags |= {f"input.{name}": value for name, value in inputs.items() if not name.startswith("mask.")}
     return {name: _hash(value) for name, value in tags.items() if value not in (None, "")}
 
 

@@ -1,7 +1,9 @@
 """Claim by claim: what the paper says, what was measured here, and whether the claim holds here.
 
 A claim says that one run beats another. It is tested on the slices that both scored, as a paired difference averaged
-over the claim's data sets, with a 95 % bootstrap interval over subjects. The scorecard's words are definitions:
+over the claim's data sets, with a 95 % bootstrap interval over subjects. Of a set that the claim names in several views
+(sampling patterns, say), the rows of all of them count together, because the subjects are the same ones.
+The scorecard's words are definitions:
 
     holds           the whole interval lies above the claim's margin (0 unless the claim says otherwise)
     does not hold   the whole interval lies below it
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,10 +24,12 @@ import pandas as pd
 
 from rekon.config.study import Claim
 from rekon.errors import UserError
-from rekon.evaluation.statistics import Summary, average, paired
+from rekon.evaluation.statistics import KEYS, average, paired
 from rekon.files import write_text
 from rekon.reporting.metrics import METRICS, Shown
 from rekon.reporting.sources import AVERAGE, Sources
+from rekon.reporting.tables import why_empty
+from rekon.reporting.views import View
 
 Verdict = Literal["holds", "does not hold", "inconclusive", "not measured"]
 VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "inconclusive", "not measured")
@@ -37,7 +42,7 @@ FEWEST_SUBJECTS = 6
 class Difference:
     """Paired difference, positive where the claim's `better` run is better, in the shown unit."""
 
-    dataset: str  # AVERAGE: mean over the claim's sets
+    dataset: str  # the view; AVERAGE: mean over the claim's sets
     mean: float
     low: float
     high: float
@@ -54,7 +59,7 @@ class Outcome:
     claim: Claim
     better: str  # full run names
     worse: str
-    datasets: tuple[str, ...]  # sets of this scale that both runs scored
+    datasets: tuple[str, ...]  # views of this scale's sets that both runs scored
     missing: tuple[str, ...]  # asked for, but not scored by both
     overall: Difference | None
     each: tuple[Difference, ...]
@@ -65,6 +70,11 @@ class Outcome:
     @property
     def shown(self) -> Shown:
         return METRICS[self.claim.metric]
+
+    @property
+    def patterned(self) -> bool:
+        """Whether the claim is on parts of sets."""
+        return any(View.parse(name).pattern for name in self.datasets)
 
     @property
     def simulated(self) -> bool:
@@ -84,37 +94,51 @@ def judge(sources: Sources, study: str, claim: Claim) -> Outcome:
             f"choose one of {', '.join(METRICS)}."
         )
     better, worse = sources.named(claim.better, study), sources.named(claim.worse, study)
-    wanted = claim_datasets(sources, claim)
-    tables = {}
-    for dataset in wanted:
-        both = paired(sources.scores(better, dataset), sources.scores(worse, dataset), claim.metric)
-        if len(both):
-            tables[dataset] = both
-    missing = tuple(dataset for dataset in wanted if dataset not in tables)
-    each = tuple(_difference(sources, study, claim, dataset, [rows]) for dataset, rows in tables.items())
+    wanted = claim_views(sources, study, claim)
+    tables: dict[View, pd.DataFrame] = {}
+    for view in wanted:
+        first, second = (sources.scores(run, view, study) for run in (better, worse))
+        known = all(rows[claim.metric].notna().any() for rows in (first, second))
+        if known and len(both := paired(first, second, claim.metric)):
+            tables[view] = both
+    missing = tuple(str(view) for view in wanted if view not in tables)
+    papers = {view: _paper(sources, study, claim, view) for view in wanted or named_views(claim)}
+    each = tuple(_difference(sources, study, claim, str(view), [rows], papers[view]) for view, rows in tables.items())
     if not tables:
         verdict: Verdict = "not measured"
-        why = _why_missing(sources, better, worse, wanted)
-        paper = _paper_difference(sources, study, claim, AVERAGE)
+        why = _why_missing(sources, study, claim.metric, (better, worse), wanted)
+        paper = _paper_average(sources, study, claim, list(papers.values()))
         return Outcome(study, claim, better, worse, (), missing, None, (), verdict, why, paper)
-    overall = each[0] if len(each) == 1 else _difference(sources, study, claim, AVERAGE, list(tables.values()))
+    overall = each[0]
+    if len(each) > 1:
+        paper = _paper_average(sources, study, claim, [papers[view] for view in tables])
+        overall = _difference(sources, study, claim, AVERAGE, sets_of(tables), paper)
     verdict, why = _verdict(overall, claim.margin)
-    return Outcome(study, claim, better, worse, tuple(tables), missing, overall, each, verdict, why, overall.paper)
+    names = tuple(str(view) for view in tables)
+    return Outcome(study, claim, better, worse, names, missing, overall, each, verdict, why, overall.paper)
 
 
-def claim_datasets(sources: Sources, claim: Claim) -> tuple[str, ...]:
-    """The claim's sets at this scale: "id", "ood", "all" or names (the paper's names find what stands for them)."""
-    settings = sources.plan.scale.evaluation
-    if isinstance(claim.datasets, str):
-        groups = {"id": settings.id, "ood": settings.ood, "all": settings.datasets}
-        return groups[claim.datasets] if claim.datasets in groups else claim_datasets_named(sources, (claim.datasets,))
-    return claim_datasets_named(sources, claim.datasets)
+def claim_views(sources: Sources, study: str, claim: Claim) -> list[View]:
+    """The claim's views at this scale: "id", "ood", "all", or those on sets that are, or stand for, the named ones."""
+    settings = sources.settings(study)
+    groups = {"id": settings.id, "ood": settings.ood, "all": settings.datasets}
+    if isinstance(claim.datasets, str) and claim.datasets in groups:
+        return [View(dataset) for dataset in groups[claim.datasets]]
+    return sources.views(study, [str(view) for view in named_views(claim)])
 
 
-def claim_datasets_named(sources: Sources, names: tuple[str, ...]) -> tuple[str, ...]:
-    """This scale's sets that are, or stand for, the named ones."""
-    known = dict.fromkeys(names)
-    return tuple(dataset for dataset in sources.datasets if sources.published_name(dataset, known))
+def named_views(claim: Claim) -> list[View]:
+    """The views that a claim names; none for "id", "ood" and "all"."""
+    names = (claim.datasets,) if isinstance(claim.datasets, str) else claim.datasets
+    return [View.parse(name) for name in names if name not in ("id", "ood", "all")]
+
+
+def sets_of(tables: dict[View, pd.DataFrame]) -> list[pd.DataFrame]:
+    """Rows per set: those of all its views, a measurement once."""
+    sets: dict[str, list[pd.DataFrame]] = {}
+    for view, rows in tables.items():
+        sets.setdefault(view.dataset, []).append(rows)
+    return [pd.concat(rows, ignore_index=True).drop_duplicates(KEYS, ignore_index=True) for rows in sets.values()]
 
 
 def counts(outcomes: list[Outcome]) -> dict[Verdict, int]:
@@ -156,35 +180,49 @@ def build_scorecard(sources: Sources, path: Path) -> list[Outcome]:
     return outcomes
 
 
-def _difference(sources: Sources, study: str, claim: Claim, dataset: str, tables: list[pd.DataFrame]) -> Difference:
-    settings, shown = sources.plan.scale.evaluation, METRICS[claim.metric]
-    summary = average(tables, claim.metric, aggregation=settings.aggregation, resamples=settings.bootstrap)
+def _difference(
+    sources: Sources, study: str, claim: Claim, name: str, sets: list[pd.DataFrame], paper: float | None
+) -> Difference:
+    settings, shown = sources.settings(study), METRICS[claim.metric]
+    summary = average(sets, claim.metric, aggregation=settings.aggregation, resamples=settings.bootstrap)
     sign = shown.factor if shown.higher_is_better else -shown.factor
     low, high = sorted((sign * summary.low, sign * summary.high))
-    return Difference(
-        dataset, sign * summary.mean, low, high, summary.slices, _subjects(summary),
-        _paper_difference(sources, study, claim, dataset),
-    )  # fmt: skip
+    return Difference(name, sign * summary.mean, low, high, summary.slices, summary.subjects, paper)
 
 
-def _subjects(summary: Summary) -> int:
-    return summary.subjects
+def _paper(sources: Sources, study: str, claim: Claim, view: View) -> float | None:
+    """Difference of the published means, in the shown unit, from the first table that has both runs in the view.
 
-
-def _paper_difference(sources: Sources, study: str, claim: Claim, dataset: str) -> float | None:
-    """Difference of the published means, in the shown unit, from the first table that has both runs on the set.
-
-    For the mean over a claim's sets: the published average if the claim is on all zero-shot sets.
+    Where a table has only the groups of a view (its contrasts), their mean.
     """
-    if dataset == AVERAGE and claim.datasets != "ood":
-        return None
     for table in sources.studies[study].published.values():
-        name = AVERAGE if dataset == AVERAGE else sources.published_name(dataset, table)
-        values = table.get(name or "", {}).get(claim.metric, {})
-        if claim.better in values and claim.worse in values:
-            difference = values[claim.better] - values[claim.worse]
-            return difference if METRICS[claim.metric].higher_is_better else -difference
+        name = sources.published_name(view, table)
+        parts = [View.parse(key) for key in table if key != AVERAGE]
+        inside = [str(part) for part in parts for alias in sources.aliases(view.dataset) if part.within(view.on(alias))]
+        found = [_published(table.get(key, {}), claim) for key in ([name] if name else inside)]
+        known = [difference for difference in found if difference is not None]
+        if known and len(known) == len(found):
+            return sum(known) / len(known)
     return None
+
+
+def _paper_average(sources: Sources, study: str, claim: Claim, parts: list[float | None]) -> float | None:
+    """Mean of the published differences over a claim's views, if all are; of all zero-shot sets, the paper's own."""
+    if claim.datasets == "ood":
+        tables = sources.studies[study].published.values()
+        found = (_published(table.get(AVERAGE, {}), claim) for table in tables)
+        return next((difference for difference in found if difference is not None), None)
+    known = [difference for difference in parts if difference is not None]
+    return sum(known) / len(known) if known and len(known) == len(parts) else None
+
+
+def _published(values: Mapping[str, Mapping[str, float]], claim: Claim) -> float | None:
+    """Difference in one row of a published table, positive for the claim; None where a run has no value."""
+    row = values.get(claim.metric, {})
+    if claim.better not in row or claim.worse not in row:
+        return None
+    difference = row[claim.better] - row[claim.worse]
+    return difference if METRICS[claim.metric].higher_is_better else -difference
 
 
 def _verdict(overall: Difference, margin: float) -> tuple[Verdict, str]:
@@ -199,11 +237,16 @@ def _verdict(overall: Difference, margin: float) -> tuple[Verdict, str]:
     return "inconclusive", "the interval includes the margin"
 
 
-def _why_missing(sources: Sources, better: str, worse: str, wanted: tuple[str, ...]) -> str:
+def _why_missing(sources: Sources, study: str, metric: str, runs: tuple[str, str], wanted: list[View]) -> str:
     if not wanted:
         return "this scale has none of the claim's data sets"
-    planned = {f"{study}/{run}" for study, run in sources.plan.recipes}
-    absent = [run for run in (better, worse) if run not in planned]
+    planned = {f"{of}/{run}" for of, run in sources.plan.recipes}
+    absent = [run for run in runs if run not in planned]
     if absent:
         return f"this scale does not run {' and '.join(absent)}"
-    return "no slice was scored by both runs on " + ", ".join(wanted)
+    scored = [[sources.scores(run, view, study) for view in wanted] for run in runs]
+    if all(any(map(len, tables)) for tables in scored):
+        reasons = [why_empty(tables, metric) for tables in scored]
+        if any(reasons):
+            return next(reason for reason in reasons if reason)
+    return "no slice was scored by both runs on " + ", ".join(map(str, wanted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,16 +10,16 @@ from typing import Any
 
 import pandas as pd
 
-from rekon.config import Dataset, Study
+from rekon.config import Dataset, EvaluationSettings, Study
 from rekon.errors import UserError
 from rekon.evaluation.panel import Panel, read_panels
 from rekon.evaluation.score import COLUMNS
 from rekon.files import read_json
-from rekon.recipe import Plan
+from rekon.plan import CLASSICAL, Plan
 from rekon.reporting.records import lines
+from rekon.reporting.views import View
 
 AVERAGE = "average"  # row of the published tables: mean over the zero-shot sets
-CLASSICAL = "classical"  # study whose runs stand in every paper's table
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,27 @@ class Sources:
             for split in plan.splits(dataset)
             for volume in plan.volumes(dataset, split)
         ]
-        mapped = any(recipe.model.get("method") == "sense" for recipe in plan.recipes.values())
-        scored = tuple(f"{dataset}/test/" for dataset in self.datasets)
+        maps = [f"maps/{dataset}/{split}/{name}.h5" for dataset, split in plan.mapped
+                for name in plan.volumes(dataset, split)]  # fmt: skip
         return {
             "data": [f"kspace/{volume}" for volume in volumes]
-            + [f"maps/{volume}" for volume in volumes if mapped and volume.startswith(scored)]
+            + maps
             + [path.removeprefix("data/") for path in plan.masks],
             "weights": [f"{plan.scale.scale}/{study}/{run}.safetensors" for study, run in plan.trained()],
         }
 
     # --- what is planned --------------------------------------------------------------------------------------
-    @property
-    def datasets(self) -> tuple[str, ...]:
-        """Test sets, in-distribution first."""
-        return self.plan.scale.evaluation.datasets
+    @cached_property
+    def _settings(self) -> dict[str, EvaluationSettings]:
+        return {study: self.plan.evaluation(study) for study in self.plan.scale.studies}
+
+    def settings(self, study: str) -> EvaluationSettings:
+        """How a study is scored."""
+        return self._settings[study]
+
+    def datasets(self, study: str) -> tuple[str, ...]:
+        """Test sets of a study, in-distribution first."""
+        return self.settings(study).datasets
 
     def dataset(self, name: str) -> Dataset:
         return self.plan.catalogue[name]
@@ -72,43 +80,98 @@ class Sources:
         return {name: self.plan.studies[name] for name in self.plan.scale.studies if name != CLASSICAL}
 
     def runs(self, study: str) -> list[str]:
-        """Runs in the order of a table's columns: those without training first."""
-        classical = [f"{CLASSICAL}/{run}" for run in self.plan.runs(CLASSICAL)] if study != CLASSICAL else []
+        """Runs of a paper: those without training first."""
+        config = self.plan.studies[study]
+        classical = [f"{CLASSICAL}/{run}" for run in self.plan.runs(CLASSICAL)] if config.classical else []
         return classical + [f"{study}/{run}" for run in self.plan.runs(study)]
+
+    def owns(self, study: str, of: str) -> bool:
+        """Whether runs of the study `of` stand in the tables of `study`."""
+        return of == study or (of == CLASSICAL and self.plan.studies[study].classical)
+
+    def scored(self, study: str) -> list[str]:
+        """Runs of a paper that reconstruct images: tokenizers and teachers do not."""
+        known = {f"{of}/{run}" for of, run, _ in self.plan.scored()}
+        return [run for run in self.runs(study) if run in known]
+
+    def learned(self, run: str) -> bool:
+        """Whether a run's images come from a trained network, its own or, with other decoding, another run's."""
+        study, name = run.split("/")
+        recipe = self.plan.recipes.get((study, name))
+        return recipe is None or bool(recipe.training or recipe.parents)
 
     def title(self, run: str) -> str:
         study, name = run.split("/")
-        return self.plan.studies[study].runs[name].title
+        config = self.plan.studies[study]
+        return (config.runs.get(name) or config.not_run[name]).title
 
     def named(self, run: str, study: str) -> str:
         """Full name of a run that a claim or a published table of `study` calls `run`."""
         return run if "/" in run else f"{study}/{run}"
 
-    def published_name(self, dataset: str, known: dict[str, Any]) -> str | None:
-        """The paper's name of a set of ours: its own, without "sim-", or that of the real set it stands for."""
+    def aliases(self, dataset: str) -> tuple[str, ...]:
+        """The paper's names of a set of ours: its own, without "sim-", and that of the real set it stands for."""
         entry = self.plan.catalogue.root.get(dataset)
-        for name in (dataset, dataset.removeprefix("sim-"), entry.stands_for if entry else None):
-            if name and name in known:
-                return name
-        return None
+        names = (dataset, dataset.removeprefix("sim-"), entry.stands_for if entry else None)
+        return tuple(dict.fromkeys(name for name in names if name))
+
+    def views(self, study: str, names: Iterable[str]) -> list[View]:
+        """Views of this scale's sets that are, or stand for, the named ones."""
+        wanted = [View.parse(name) for name in names]
+        found = [
+            view.on(dataset) for dataset in self.datasets(study) for view in wanted
+            if view.dataset in self.aliases(dataset)
+        ]  # fmt: skip
+        return list(dict.fromkeys(found))
+
+    def published_name(self, view: View, known: Iterable[str]) -> str | None:
+        """What a published table with the views `known` calls a view of ours; None if it lacks it."""
+        names = set(known)
+        return next((str(view.on(name)) for name in self.aliases(view.dataset) if str(view.on(name)) in names), None)
 
     # --- contents ---------------------------------------------------------------------------------------------
     @cached_property
-    def _cache(self) -> dict[tuple[str, str], pd.DataFrame]:
+    def _cache(self) -> dict[tuple[str, View, str], pd.DataFrame]:
         return {}
 
-    def scores(self, run: str, dataset: str) -> pd.DataFrame:
-        """Rows of a run on a set; no rows when it was not evaluated."""
-        key = (run, dataset)
+    def scores(self, run: str, view: View | str, study: str | None = None) -> pd.DataFrame:
+        """Rows of a run in a view; no rows when it was not evaluated.
+
+        `study`: whose `contrasts` the view's group is from, by default the run's own.
+        """
+        view = View.parse(view) if isinstance(view, str) else view
+        key = (run, view, study or run.split("/")[0])
         if key not in self._cache:
-            path = self.result(run, dataset)
-            self._cache[key] = read_scores(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
+            if view.pattern is None:
+                path = self.result(run, view.dataset)
+                self._cache[key] = read_scores(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
+            else:
+                contrasts = self.plan.studies[key[2]].contrasts
+                self._cache[key] = view.select(self.scores(run, view.dataset, study), contrasts)
         return self._cache[key]
 
-    def panel(self, run: str, dataset: str) -> Panel | None:
-        """The pictures of a run on a set, with its first sampling."""
-        path = self.result(run, dataset, ".npz")
-        return next(iter(read_panels(path).values())) if path.exists() else None
+    def panel(self, run: str, view: View | str) -> Panel | None:
+        """The pictures of a run in a view: those of its pattern at the highest R, or of the first sampling."""
+        view = View.parse(view) if isinstance(view, str) else view
+        path = self.result(run, view.dataset, ".npz")
+        panels = read_panels(path) if path.exists() else {}
+        if view.pattern:
+            parts = {key.rpartition("-R")[::2]: panel for key, panel in panels.items()}
+            panels = {r: panel for (pattern, r), panel in parts.items() if pattern == view.pattern}
+            return panels[max(panels, key=int)] if panels else None
+        return next(iter(panels.values()), None)
+
+    def pictured(self, study: str) -> list[View]:
+        """Views that the report shows pictures of: every set, under each of the study's patterns."""
+        hierarchies = [recipe.sampling for (of, _), recipe in self.plan.recipes.items() if of == study]
+        patterns = dict.fromkeys(pattern for sampling in hierarchies if sampling for pattern in sampling.patterns)
+        return [View(dataset, pattern) for dataset in self.datasets(study) for pattern in patterns or (None,)]
+
+    def notes(self, run: str) -> list[str]:
+        """What a reader of a run's rows has to know, as its reconstructor said."""
+        study = run.split("/")[0]
+        found = [note for dataset in self.datasets(study) for note in self.scores(run, dataset)["note"].unique()]
+        return list(dict.fromkeys(note for note in found if note))
 
     def provenance(self, run: str) -> dict[str, Any] | None:
         """run.json of a trained run; None when it was not trained (yet)."""

@@ -1,4 +1,4 @@
-"""Tables as tidy data: a row per data set, metric and run, with the paper's number beside ours."""
+"""Tables as tidy data: a row per view, metric and run, with the paper's number beside ours."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from typing import Any
 
 import pandas as pd
 
+from rekon.errors import UserError
+from rekon.evaluation.score import PERCEPTUAL
 from rekon.evaluation.statistics import Summary, average, summarise
 from rekon.files import write_text
+from rekon.plan import CLASSICAL
 from rekon.reporting.metrics import METRICS
 from rekon.reporting.sources import AVERAGE, Sources
+from rekon.reporting.views import View
 
 COLUMNS = [
-    "scale", "dataset", "simulated", "stands_for", "distribution", "metric", "unit", "run", "title",
-    "paper", "paper_std", "mean", "std", "low", "high", "slices", "subjects", "reason",
+    "scale", "view", "dataset", "pattern", "contrast", "simulated", "stands_for", "distribution", "metric", "unit",
+    "run", "title", "paper", "paper_std", "mean", "std", "low", "high", "slices", "subjects", "reason",
 ]  # fmt: skip
 NOT_EVALUATED = "not evaluated at this scale"
+BESIDE = ("nmse", "milliseconds")
+ZERO_FILLED = "zero-filled"  # run that stands first where methods are compared
 
 
 def slug(text: str) -> str:
@@ -29,33 +35,29 @@ def slug(text: str) -> str:
 def published_table(sources: Sources, study: str, table: str | None) -> pd.DataFrame:
     """Our results in the shape of a published table, the paper's values beside them (columns COLUMNS).
 
-    Sets: this scale's test sets, those of the paper that this scale lacks, and the average over zero-shot sets. Values
-    are in the unit of the row; `paper` is the paper's mean, on its own data and at its own size. Intervals: 95 %
-    bootstrap over subjects. `table` None: ours only.
+    Rows: its views on this scale's test sets, those that only the paper has, and, where it prints one, the average
+    over zero-shot sets. Values are in the unit of the row; `paper` is the paper's mean, on its own data and at its own
+    size. Intervals: 95 % bootstrap over subjects. `table` None: ours only.
     """
     published = sources.studies[study].published.get(table, {}) if table else {}
-    matched = {dataset: sources.published_name(dataset, published) for dataset in sources.datasets}
-    unmatched = [name for name in published if name != AVERAGE and name not in matched.values()]
+    runs, metrics = runs_of(sources, study, table), metrics_of(sources, study, published)
     rows = []
-    for dataset in (*sources.datasets, *unmatched, AVERAGE):
-        theirs = published.get(matched.get(dataset) or dataset, {})
-        for metric, shown in METRICS.items():
-            for run in sources.runs(study):
-                paper, paper_std = (
-                    theirs.get(key, {}).get(run.removeprefix(f"{study}/"), math.nan)
-                    for key in (metric, f"{metric}_std")
-                )
-                summary, reason = measured(sources, run, dataset, metric)
+    for view, theirs in views_of(sources, study, published):
+        for metric in metrics:
+            shown, values = METRICS[metric], published.get(theirs or "", {})
+            for run in runs:
+                name = run.removeprefix(f"{study}/")
+                summary, reason = measured(sources, study, run, view, metric)
                 rows.append(
                     {
                         "scale": sources.plan.scale.scale,
-                        **_identity(sources, dataset, matched.get(dataset)),
+                        **_identity(sources, study, view, theirs),
                         "metric": metric,
                         "unit": shown.unit,
                         "run": run,
                         "title": sources.title(run),
-                        "paper": paper,
-                        "paper_std": paper_std,
+                        "paper": values.get(metric, {}).get(name, math.nan),
+                        "paper_std": values.get(f"{metric}_std", {}).get(name, math.nan),
                         **{
                             key: getattr(summary, key) * shown.factor if summary else math.nan
                             for key in ("mean", "std", "low", "high")
@@ -68,22 +70,90 @@ def published_table(sources: Sources, study: str, table: str | None) -> pd.DataF
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def measured(sources: Sources, run: str, dataset: str, metric: str) -> tuple[Summary | None, str]:
-    """Summary of a run on a set (or, for AVERAGE, over the zero-shot sets), or the reason why there is none."""
-    settings = sources.plan.scale.evaluation
+def views_of(sources: Sources, study: str, published: dict[str, Any]) -> list[tuple[View, str | None]]:
+    """Rows of a table, each with its name in the paper (None: ours alone). AVERAGE is the view of that name.
+
+    Sets of ours that stand for none of the paper's have the same parts as those that do.
+    """
+    theirs = [View.parse(name) for name in published if name != AVERAGE]
+    parts = list(dict.fromkeys((view.pattern, view.group) for view in theirs)) or [(None, None)]
+    found = []
+    for dataset in sources.datasets(study):
+        known = {str(view) for view in theirs if view.dataset in sources.aliases(dataset)}
+        for view in (View(dataset, *part) for part in parts):
+            name = sources.published_name(view, known)
+            if name or not known:
+                found.append((view, name))
+    matched = {name for _, name in found}
+    found += [(view, str(view)) for view in theirs if str(view) not in matched]
+    if AVERAGE in published or (not published and sources.settings(study).ood):
+        found.append((View(AVERAGE), AVERAGE))
+    return found
+
+
+def runs_of(sources: Sources, study: str, table: str | None) -> list[str]:
+    """Columns of a table: the paper's, in its order; before them what needs no training where methods are compared.
+
+    Methods are compared where the study takes the classical runs, or has columns of methods that are not run here.
+    """
+    config = sources.studies[study]
+    published = config.published.get(table, {}) if table else {}
+    names = dict.fromkeys(run for metrics in published.values() for values in metrics.values() for run in values)
+    if not names:
+        return sources.scored(study)
+    first = [run for run in sources.runs(study) if run.startswith(f"{CLASSICAL}/")]
+    if any(name in config.not_run for name in names) and (study, ZERO_FILLED) in sources.plan.recipes:
+        first.append(f"{study}/{ZERO_FILLED}")
+    for name in names:
+        if "/" not in name and name not in config.runs and name not in config.not_run:
+            raise UserError(
+                f"config/studies/{study}.yaml: {table} has numbers of {name!r}, which is neither under 'runs' nor "
+                "under 'not_run'."
+            )
+    return list(dict.fromkeys([*first, *(sources.named(name, study) for name in names)]))
+
+
+def others_of(sources: Sources, study: str) -> list[str]:
+    """Scored runs of a study that stand in none of its tables: arms that the paper does not have."""
+    shown = {run for table in tables_of(sources, study) for run in runs_of(sources, study, table)}
+    return [run for run in sources.scored(study) if run not in shown]
+
+
+def metrics_of(sources: Sources, study: str, published: dict[str, Any]) -> list[str]:
+    """Metrics of a table's rows: the paper's and, beside its PSNR, what it leaves out: NMSE and runtime."""
+    theirs = {metric for values in published.values() for metric in values}
+    if not theirs:
+        theirs = {"psnr", "ssim", *sources.settings(study).perceptual}
+    return [metric for metric in METRICS if metric in theirs or (metric in BESIDE and "psnr" in theirs)]
+
+
+def measured(sources: Sources, study: str, run: str, view: View, metric: str) -> tuple[Summary | None, str]:
+    """Summary of a run in a view (or, for AVERAGE, over the zero-shot sets), or the reason why there is none."""
+    settings, config = sources.settings(study), sources.studies[study]
     options: dict[str, Any] = {"aggregation": settings.aggregation, "resamples": settings.bootstrap}
-    if dataset == AVERAGE:
-        tables = [sources.scores(run, name) for name in settings.ood]
+    of, name = run.split("/")
+    if of == study and name in config.not_run:
+        return None, f"not run: {config.not_run[name].reason}"
+    if view.dataset == AVERAGE:
+        tables = [sources.scores(run, dataset) for dataset in settings.ood]
         summary = average([rows for rows in tables if len(rows)], metric, **options)
-    elif dataset in settings.datasets:
-        tables = [sources.scores(run, dataset)]
+    elif view.dataset in settings.datasets:
+        tables = [sources.scores(run, view, study)]
         summary = summarise(tables[0], metric, **options)
     else:
         return None, NOT_EVALUATED
     if summary.slices:
         return summary, ""
-    reasons = [str(reason) for rows in tables for reason in rows["reason"] if reason]
-    return None, reasons[0] if reasons else NOT_EVALUATED
+    if not any(map(len, tables)) and view.group and len(sources.scores(run, view.dataset)):
+        return None, f"the set has no slice of {view.part}"
+    return None, why_empty(tables, metric) or NOT_EVALUATED
+
+
+def why_empty(tables: list[pd.DataFrame], metric: str) -> str:
+    """What rows without a value of a metric give as the reason; empty when they give none."""
+    column = "perceptual_reason" if metric in PERCEPTUAL else "reason"
+    reasons = [str(reason) for rows in tables for name in (column, "reason") for reason in rows[name] if reason]
+    return reasons[0] if reasons else ""
 
 
 def tables_of(sources: Sources, study: str) -> list[str | None]:
@@ -92,9 +162,9 @@ def tables_of(sources: Sources, study: str) -> list[str | None]:
 
 
 def cells(table: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """Rows of a table by (data set, metric, run)."""
+    """Rows of a table by (view, metric, run)."""
     records: Any = table.to_dict("records")
-    return {(str(row["dataset"]), str(row["metric"]), str(row["run"])): dict(row) for row in records}
+    return {(str(row["view"]), str(row["metric"]), str(row["run"])): dict(row) for row in records}
 
 
 def run_table(sources: Sources) -> pd.DataFrame:
@@ -103,7 +173,7 @@ def run_table(sources: Sources) -> pd.DataFrame:
     for study, name in sources.plan.recipes:
         run = f"{study}/{name}"
         record = sources.provenance(run) or next(
-            (found for dataset in sources.datasets if (found := sources.evaluation(run, dataset))), None
+            (found for dataset in sources.datasets(study) if (found := sources.evaluation(run, dataset))), None
         )
         rows.append({"run": run, "title": sources.title(run), **_flat(record or {})})
     return pd.DataFrame(rows)
@@ -124,18 +194,20 @@ def table_name(study: str, table: str | None) -> str:
     return f"{study}-{slug(table) if table else 'results'}.csv"
 
 
-def _identity(sources: Sources, dataset: str, published: str | None) -> dict[str, Any]:
-    settings = sources.plan.scale.evaluation
-    if dataset == AVERAGE:
-        return {"dataset": AVERAGE, "simulated": "", "stands_for": "", "distribution": "zero-shot"}
-    if dataset not in settings.datasets:
-        return {"dataset": dataset, "simulated": "", "stands_for": "", "distribution": "only in the paper"}
-    entry = sources.dataset(dataset)
+def _identity(sources: Sources, study: str, view: View, published: str | None) -> dict[str, Any]:
+    settings = sources.settings(study)
+    names = {"view": str(view), "dataset": view.dataset, "pattern": view.pattern or "", "contrast": view.group or ""}
+    if view.dataset == AVERAGE:
+        return {**names, "simulated": "", "stands_for": "", "distribution": "zero-shot"}
+    if view.dataset not in settings.datasets:
+        return {**names, "simulated": "", "stands_for": "", "distribution": "only in the paper"}
+    entry = sources.dataset(view.dataset)
+    theirs = View.parse(published).dataset if published else ""
     return {
-        "dataset": dataset,
+        **names,
         "simulated": entry.source == "simulated",
-        "stands_for": entry.stands_for or (published if published != dataset else "") or "",
-        "distribution": "in-distribution" if dataset in settings.id else "zero-shot",
+        "stands_for": entry.stands_for or (theirs if theirs != view.dataset else ""),
+        "distribution": "in-distribution" if view.dataset in settings.id else "zero-shot",
     }
 
 

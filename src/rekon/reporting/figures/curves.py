@@ -1,8 +1,9 @@
-"""Training and validation loss of every run."""
+"""Training and validation loss of runs whose losses compare."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,29 @@ from rekon.reporting.figures.style import LINES, MARKERS, Drawn, look, write_svg
 POINTS = 150  # of a smoothed curve: what a chart this size can show
 
 
-def draw(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, loss: str, validation: str) -> Drawn:
-    """Write the chart. histories: title -> lines of metrics.jsonl; loss, validation: their keys."""
+@dataclass(frozen=True)
+class Group:
+    """A chart: runs of some kinds, and what of their metrics.jsonl it shows."""
+
+    title: str
+    kinds: tuple[str, ...]
+    left: str  # what is trained on, with its unit
+    right: str  # what is validated
+    loss: str = "loss"  # keys
+    validation: str = "val_loss"
+
+
+def draw(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, group: Group) -> Drawn:
+    """Write the chart. histories: title -> lines of metrics.jsonl."""
     from matplotlib import pyplot
 
     with look():
         figure, (left, right) = pyplot.subplots(1, 2, figsize=(10.5, 3.7), gridspec_kw={"wspace": 0.24})
         for index, (title, rows) in enumerate(histories.items()):
             colour, marker = LINES[index % len(LINES)], MARKERS[index % len(MARKERS)]
-            steps, values = series(rows, loss)
+            steps, values = series(rows, group.loss)
             left.plot(*thinned(steps, values), color=colour, linewidth=1.4, label=title)
-            steps, values = series(rows, validation)
+            steps, values = series(rows, group.validation)
             right.plot(steps, values, color=colour, marker=marker, markersize=5, markeredgecolor="white", label=title)
             if values.size and np.isfinite(values).any():
                 best = int(np.nanargmin(values))
@@ -36,17 +49,22 @@ def draw(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, loss:
             axis.set_xlabel("optimiser step")
             axis.set_title(title)
             axis.grid(True, which="minor", linewidth=0.4)
-        left.set_ylabel(f"{loss} (normalised image, no unit)")
-        right.set_ylabel(f"{validation} (normalised image, no unit)")
+        left.set_ylabel(group.left)
+        right.set_ylabel(group.right)
         handles, labels = right.get_legend_handles_labels()
         figure.legend(
-            handles, labels, loc="upper center", ncols=max(len(labels), 1), bbox_to_anchor=(0.5, 1.06), fontsize=9
+            handles,
+            labels,
+            loc="upper center",
+            ncols=min(max(len(labels), 1), 5),
+            bbox_to_anchor=(0.5, 1.06),
+            fontsize=9,
         )
         write_svg(figure, path)
     return Drawn(
         path.name,
         "training",
-        "Training curves",
+        group.title,
         "Left: training loss, running mean. Right: loss on the validation subjects; the ring marks the kept weights. "
         "Both axes of values are logarithmic.",
         "Loss against optimiser step for " + ", ".join(histories),

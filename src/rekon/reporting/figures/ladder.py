@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rekon.evaluation.statistics import average, paired
+from rekon.plan import CLASSICAL
 from rekon.reporting.figures.style import BLUE, GREY, INK, PAPER, Drawn, look, write_svg
-from rekon.reporting.sources import AVERAGE, CLASSICAL, Sources
+from rekon.reporting.sources import AVERAGE, Sources
 from rekon.reporting.tables import cells
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def draw(sources: Sources, study: str, table: pd.DataFrame, path: Path) -> Drawn
 
     rows = {(name, run): row for (name, metric, run), row in cells(table).items() if metric == "psnr"}
     sets = list(dict.fromkeys(name for (name, _), row in rows.items() if not math.isnan(row["mean"])))
-    rungs = [run for run in sources.runs(study) if not run.startswith(f"{CLASSICAL}/")]
+    rungs = [run for run in sources.scored(study) if sources.learned(run)]
     titles = [sources.title(run) for run in rungs]
     columns = max(len(sets), 1)
     with look():
@@ -36,7 +37,7 @@ def draw(sources: Sources, study: str, table: pd.DataFrame, path: Path) -> Drawn
         for column, name in zip(axes.T, sets, strict=False):
             part = {run: row for (dataset, run), row in rows.items() if dataset == name}
             _absolute(column[0], part, rungs)
-            _gains(column[1], sources, name, part, rungs)
+            _gains(column[1], sources, study, name, part, rungs)
             column[0].set_title(_heading(name), fontsize=9.5)
             column[1].set_xticks(
                 range(len(rungs)), titles, rotation=55, ha="right", rotation_mode="anchor", fontsize=8.5
@@ -53,12 +54,14 @@ def draw(sources: Sources, study: str, table: pd.DataFrame, path: Path) -> Drawn
         "Bottom: paired gain over the first rung on the same slices, with its interval; diamonds are the paper's gains "
         "on its own data and at its own size. Vertical scales differ between sets.",
         _alt(rows, rungs, sets),
+        least="860px",
+        most="100%",
     )
 
 
-def gain(sources: Sources, run: str, base: str, dataset: str) -> tuple[float, float, float]:
+def gain(sources: Sources, study: str, run: str, base: str, dataset: str) -> tuple[float, float, float]:
     """Paired PSNR gain (mean, low, high) of a run over another on a set, or on average over the zero-shot sets, dB."""
-    settings = sources.plan.scale.evaluation
+    settings = sources.settings(study)
     names = settings.ood if dataset == AVERAGE else (dataset,)
     tables = [paired(sources.scores(run, name), sources.scores(base, name), "psnr") for name in names]
     tables = [table for table in tables if len(table)]
@@ -75,14 +78,14 @@ def _absolute(axis: Axes, part: Rows, rungs: list[str]) -> None:
     axis.margins(x=0.12, y=0.12)
 
 
-def _gains(axis: Axes, sources: Sources, name: str, part: Rows, rungs: list[str]) -> None:
+def _gains(axis: Axes, sources: Sources, study: str, name: str, part: Rows, rungs: list[str]) -> None:
     axis.axhline(0, color=INK, linewidth=0.9, zorder=1)
     for position, run in enumerate(rungs):
         theirs = part[run]["paper"] - part[rungs[0]]["paper"]
         if not math.isnan(theirs):
             axis.plot(position + 0.16, theirs, "D", color=PAPER, markeredgecolor="white", markersize=6.5, zorder=3)
         if position:
-            _interval(axis, position - 0.1, *gain(sources, run, rungs[0], name))
+            _interval(axis, position - 0.1, *gain(sources, study, run, rungs[0], name))
         else:
             axis.plot(position - 0.1, 0, "o", color=BLUE, zorder=3)
     axis.margins(x=0.12, y=0.12)

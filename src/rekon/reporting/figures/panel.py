@@ -1,7 +1,8 @@
-"""Per data set: reference, zero-filled and every run's reconstruction of the same slice, error maps below."""
+"""Per view: reference, zero-filled and the runs' reconstructions of the same slice, error maps below."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from rekon.files import atomic_path
 from rekon.reporting.figures.style import INK, Drawn, grey, heat
 from rekon.reporting.metrics import METRICS
 from rekon.reporting.sources import Sources
+from rekon.reporting.views import View
 
 if TYPE_CHECKING:
     from PIL import ImageFont
@@ -47,20 +49,20 @@ class Tile:
 class Strip:
     """All columns for one slice."""
 
-    dataset: str
+    view: View
     volume: str
     slice: int
     tiles: tuple[Tile, ...]
     scored: bool
 
 
-def strip(sources: Sources, study: str, dataset: str) -> Strip | None:
-    """The pictures of a set; None when no run of the study was evaluated on it.
+def strip(sources: Sources, runs: Iterable[str], view: View) -> Strip | None:
+    """The pictures of some runs in a view; None when none of them was evaluated there.
 
     All columns share one grey scale: black is 0, white the reference's BRIGHTEST percentile.
     Raises UserError when runs pictured different slices (results of different versions side by side).
     """
-    panels = {run: panel for run in sources.runs(study) if (panel := sources.panel(run, dataset)) is not None}
+    panels = {run: panel for run in runs if (panel := sources.panel(run, view)) is not None}
     if not panels:
         return None
     first = next(iter(panels.values()))
@@ -68,13 +70,13 @@ def strip(sources: Sources, study: str, dataset: str) -> Strip | None:
         same = (panel.volume, panel.slice) == (first.volume, first.slice)
         if not same or panel.reconstruction.shape != first.reconstruction.shape:
             raise UserError(
-                f"{sources.result(run, dataset, '.npz')}: pictures {panel.volume} slice {panel.slice}, other runs "
-                f"{first.volume} slice {first.slice}; run the evaluations of {dataset} again."
+                f"{sources.result(run, view.dataset, '.npz')}: pictures {panel.volume} slice {panel.slice}, other runs "
+                f"{first.volume} slice {first.slice}; run the evaluations of {view.dataset} again."
             )
     top = float(np.percentile(first.zero_filled if first.target is None else first.target, BRIGHTEST))
     tiles = [] if first.target is None else [Tile("reference", "Reference", grey(first.target, top), None, None)]
     tiles += [_tile(run, sources.title(run), panel, top) for run, panel in panels.items()]
-    return Strip(dataset, first.volume, first.slice, tuple(tiles), first.target is not None)
+    return Strip(view, first.volume, first.slice, tuple(tiles), first.target is not None)
 
 
 def draw(strip_: Strip, path: Path) -> Drawn:
@@ -86,7 +88,7 @@ def draw(strip_: Strip, path: Path) -> Drawn:
     h, w, gap, head = zoom * height, zoom * width, 6, 52
     columns, rows = len(strip_.tiles), 1 + strip_.scored
     canvas = Image.new("RGB", (columns * (w + gap) + gap, head + rows * (h + gap)), "white")
-    pen, bold, plain = ImageDraw.Draw(canvas), _font("DejaVuSans-Bold", 14), _font("DejaVuSans", 12)
+    pen, bold, plain = ImageDraw.Draw(canvas), font("DejaVuSans-Bold", 14), font("DejaVuSans", 12)
     for column, tile in enumerate(strip_.tiles):
         left = gap + column * (w + gap)
         pen.text((left, 6), tile.title, fill=INK, font=bold)
@@ -100,11 +102,11 @@ def draw(strip_: Strip, path: Path) -> Drawn:
         pen.multiline_text((gap + 12, head + h + gap + h // 3), key, fill=INK, font=plain, spacing=5)
     with atomic_path(path) as temporary:
         canvas.save(temporary, format="WEBP", quality=80, method=4)
-    return Drawn(path.name, "panels", strip_.dataset, caption(strip_), alt(strip_))
+    return Drawn(path.name, "panels", title(strip_.view), caption(strip_), alt(strip_))
 
 
 @cache
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+def font(name: str, size: int) -> ImageFont.FreeTypeFont:
     """One of the fonts that matplotlib carries."""
     import matplotlib
     from PIL import ImageFont
@@ -112,9 +114,14 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"), size)
 
 
+def title(view: View) -> str:
+    """A view as a heading: the set, then the part of it."""
+    return ", ".join(filter(None, (view.dataset, view.part)))
+
+
 def caption(strip_: Strip) -> str:
     """What the panel shows."""
-    where = f"{strip_.dataset}, volume {strip_.volume}, slice {strip_.slice}"
+    where = f"{title(strip_.view)}, volume {strip_.volume}, slice {strip_.slice}"
     if not strip_.scored:
         return f"{where}. Prospectively undersampled: no reference exists, so there are no metrics and no error maps."
     return (
@@ -126,7 +133,7 @@ def caption(strip_: Strip) -> str:
 def alt(strip_: Strip) -> str:
     """The metrics in words."""
     parts = [f"{tile.title} {', '.join(tile.lines)}" for tile in strip_.tiles if tile.score]
-    return f"Reconstructions of a slice of {strip_.dataset}" + (": " + "; ".join(parts) if parts else "")
+    return f"Reconstructions of a slice of {title(strip_.view)}" + (": " + "; ".join(parts) if parts else "")
 
 
 def _tile(run: str, title: str, panel: Panel, top: float) -> Tile:

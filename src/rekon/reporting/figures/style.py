@@ -35,6 +35,8 @@ class Drawn:
     title: str
     caption: str
     alt: str  # for those who cannot see it
+    least: str = "600px"  # CSS width below which the page scrolls it
+    most: str = "900px"  # CSS width that it does not exceed
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from rekon.reporting.figures.style import LINES, MARKERS, Drawn, look, write_svg
-from rekon.reporting.sources import AVERAGE, CLASSICAL, Sources
+from rekon.reporting.sources import AVERAGE, Sources
 from rekon.reporting.tables import cells
 
 
@@ -18,7 +18,7 @@ def draw(sources: Sources, study: str, table: pd.DataFrame, path: Path, device: 
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     rows = cells(table)
-    learned = [run for run in sources.runs(study) if not run.startswith(f"{CLASSICAL}/")]
+    learned = [run for run in sources.scored(study) if sources.learned(run)]
     with look():
         figure, axes = pyplot.subplots(1, 2, figsize=(10.5, 3.7), gridspec_kw={"wspace": 0.24})
         titles = {"mean": f"measured here, {device}", "paper": "paper, RTX 5090"}

@@ -1,0 +1,18 @@
+"""What the report says and draws of one paper alone, a module per study; the rest is the same for all.
+
+base  what such a module gives, and what a study without one gets
+ueps  the ladder, quality against runtime, coil maps, attention, runtime against patches
+nas   masks, codebook, token accuracy, divergence from the teacher
+"""
+
+from __future__ import annotations
+
+from rekon.reporting.papers import nas, ueps
+from rekon.reporting.papers.base import Paper
+
+PAPERS = {"ueps": ueps.PAPER, "nas": nas.PAPER}
+
+
+def paper(study: str) -> Paper:
+    """The report's part of a study."""
+    return PAPERS.get(study, Paper())
