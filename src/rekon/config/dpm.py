@@ -72,7 +72,9 @@ class DiffusionModel(Strict):
     channels: int = Field(default=128, ge=4)
     multipliers: tuple[int, ...] = Field(default=(1, 1, 2, 2, 2, 2, 2), min_length=1)  # of the channels, a level each
     blocks: int = Field(default=2, ge=1)  # residual blocks per level of the encoder; the decoder has one more
-    attention: tuple[int, ...] = (4,)  # levels with self-attention, from 0; the lowest has one in any case
+    # levels with self-attention, from 0; the lowest has one in any case. The authors ask for it where the matrix is
+    # 12 x 12: at 192 x 192 that is level 4, at 320 x 320 no level is
+    attention: tuple[int, ...] = ()
     dropout: float = Field(default=0.0, ge=0, lt=1)
     label_dropout: float = Field(default=0.1, ge=0, le=1)  # share of training images whose label is withheld
     augment: AugmentSettings | None = AugmentSettings()
