@@ -30,7 +30,7 @@ class Discriminator(nn.Module):
 
     weights: a .safetensors file with a ViT's tensors as `visual.trunk.*` (BiomedCLIP), by timm's names; None: random
     ones from a seed of their own, and `untrained` is True. Raises UserError where the file does not fit the settings.
-    The transformer takes no gradient but passes it on; it stays in evaluation mode.
+    The transformer takes no gradient but passes it on to the images.
     """
 
     def __init__(self, settings: DiscriminatorSettings, weights: Path | None = None) -> None:
