@@ -38,18 +38,50 @@ MILLISECONDS = {
 }  # fmt: skip
 
 
+PUBLISHED = """
+contrasts: {T1: [AXT1, AXT1POST], T2: [AXT2], FLAIR: [AXFLAIR]}
+not_run: {mambarecon: {title: MambaRecon, reason: no implementation here}}
+published:
+  table1:
+    fastmri-brain@es-x/T1:
+      psnr: {mambarecon: 24.09, distilled: 24.61}
+      lpips_alex: {mambarecon: 0.30, distilled: 0.16}
+    fastmri-brain@es-x/T2:
+      psnr: {mambarecon: 19.63, distilled: 19.16}
+      lpips_alex: {mambarecon: 0.32, distilled: 0.24}
+  table5:
+    fastmri-brain@es-x/T1: {psnr: {base: 24.0, distilled: 24.5}, ssim: {base: 75, distilled: 76}}
+    fastmri-brain@es-x/T2: {psnr: {base: 18.0, distilled: 19.0}, ssim: {base: 54, distilled: 58}}
+    fastmri-brain@gaussian/T1: {psnr: {base: 27.0, distilled: 27.2}, ssim: {base: 80, distilled: 81}}
+    fastmri-brain@radial/T1: {psnr: {base: 25.0, distilled: 25.5}, ssim: {base: 77, distilled: 78}}
+  runtime:
+    fastmri-brain: {milliseconds: {mambarecon: 500.0, distilled: 244.1}}
+claims:
+  - {text: first, source: Table 5, better: distilled, worse: base, datasets: fastmri-brain@es-x}
+  - text: second
+    source: Table 5
+    better: distilled
+    worse: base
+    datasets: [fastmri-brain@es-x, fastmri-brain@radial]
+  - {text: third, source: Table 1, better: distilled, worse: base, metric: lpips_alex, datasets: fastmri-brain@es-x}
+  - {text: fourth, source: Sec. 4.3, better: distilled, worse: forward-kl, datasets: id}
+"""
+
+
 def demo_plan(scale: str = "demo") -> Plan:
     return plan(yaml.safe_load((ROOT / "config" / f"{scale}.yaml").read_text()), ROOT)
 
 
 def small_plan() -> Plan:
-    """The demo's NAS study alone, with fewer runs, for tests that need not everything."""
+    """The demo's NAS study alone, with fewer runs and patterns, and numbers of a made-up paper."""
     document, runs = demo_plan().document(), ["zero-filled", "aqvae", "base", "teacher", "distilled"]
     nas, scale = document["scale"]["studies"]["nas"], document["scale"]
     nas |= {"only": runs, "runs": {name: change for name, change in nas["runs"].items() if name in runs}}
+    nas["all"]["sampling"] |= {"patterns": ["es-x", "radial"]}
     scale["studies"] = {"nas": nas}
     scale["datasets"] = {"sim-fastmri-brain": scale["datasets"]["sim-fastmri-brain"]}
     scale["evaluation"] |= {"id": ["sim-fastmri-brain"], "ood": []}
+    document["studies"]["nas"] |= yaml.safe_load(PUBLISHED)
     return Plan.from_document(document, "small")
 
 

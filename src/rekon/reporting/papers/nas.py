@@ -109,7 +109,7 @@ def _missing(sources: Sources, study: str) -> list[str]:
     empty = [metric for metric in asked if rows and not any(part[metric].notna().any() for part in rows)]
     if not empty:
         return []
-    names = " and ".join(METRICS[metric].name for metric in empty if metric in METRICS)
+    names = ", ".join(METRICS[metric].name for metric in empty)
     reason = why_empty(rows, empty[0])
     return [f"{names}, with which the paper makes its main case, were not computed here: {reason}."]
 
@@ -187,13 +187,19 @@ def describe(mask: ExactMaskSettings, size: tuple[int, int]) -> str:
     total = f"R = {mask.acceleration}, exactly {h * w // mask.acceleration} of {h * w} samples"
     draws = f"{mask.variants} draw{'s' if mask.variants > 1 else ''}, each slice keeps its own"
     words = {
-        "es-x": f"{h // mask.acceleration} of {h} rows, {mask.acs} of them central, the rest equally spaced",
-        "es-y": f"{w // mask.acceleration} of {w} columns, {mask.acs} of them central, the rest equally spaced",
+        "es-x": lines(h // mask.acceleration, h, "rows", mask.acs),
+        "es-y": lines(w // mask.acceleration, w, "columns", mask.acs),
         "gaussian": f"single samples, Gaussian density of {mask.deviation:g} of half the matrix, centre "
         f"{mask.acs} × {mask.acs} full, {draws}",
         "radial": f"spokes a golden angle apart, the last one thinned to the count, {draws}",
     }
     return f"{PATTERNS[mask.pattern]} ({total}): {words[mask.pattern]}"
+
+
+def lines(count: int, length: int, what: str, acs: int) -> str:
+    """Whole lines of k-space in words."""
+    rest = f" and {count - acs} equally spaced" if count > acs else ""
+    return f"{count} of {length} {what}, {acs} central{rest}"
 
 
 def perceptual(sources: Sources, asked: tuple[str, ...]) -> str:
