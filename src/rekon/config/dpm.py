@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rekon.config.base import Strict
 
@@ -44,6 +44,14 @@ class SamplerSettings(Strict):
     # authors do, of the fully sampled image, which nobody has at the scanner
     scaling: Literal["measured", "oracle"] = "measured"
     scale: float = Field(default=1.0, gt=0)
+
+    @field_validator("zeta", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        """JSON, in which recipes travel, knows only text as keys."""
+        if not isinstance(value, dict):
+            return value
+        return {int(r) if isinstance(r, str) and r.isdecimal() else r: zeta for r, zeta in value.items()}
 
     @model_validator(mode="after")
     def _ordered(self) -> SamplerSettings:

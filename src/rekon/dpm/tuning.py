@@ -1,0 +1,144 @@
+"""The data's weight zeta for each acceleration, found on validation slices: the paper says that it grows with R."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from rekon.config.dpm import SamplerSettings
+from rekon.data.images import ImageSet
+from rekon.data.slices import Example, SliceSet
+from rekon.dpm.reconstructor import PosteriorSampler
+from rekon.errors import UserError
+from rekon.evaluation.metrics import nmse
+from rekon.evaluation.reconstructor import Scan
+from rekon.files import read_json, write_json
+from rekon.physics.operator import SenseOperator
+
+FORMAT = "rekon-zeta-1"
+
+
+class Row(NamedTuple):
+    """One weight at one acceleration: mean NRMSE over slices, ||x - reference|| / ||reference|| of magnitudes."""
+
+    acceleration: int
+    zeta: float
+    nrmse: float
+    slices: int
+
+
+class Sweep(NamedTuple):
+    """Every weight tried, and the settings it was tried with (all but zeta count)."""
+
+    rows: list[Row]
+    settings: SamplerSettings
+    run: str
+    dataset: str
+
+    @property
+    def best(self) -> dict[int, float]:
+        """Acceleration -> the weight of the smallest NRMSE; of equal ones the smallest."""
+        chosen = sorted(self.rows, key=lambda row: (row.nrmse, row.zeta))
+        return {row.acceleration: row.zeta for row in reversed(chosen)}
+
+
+def sweep(
+    sampler: PosteriorSampler,
+    slices: SliceSet | ImageSet,
+    masks: Mapping[int, Callable[[Example], np.ndarray]],
+    zetas: Sequence[float],
+    indices: Sequence[int],
+    progress: Callable[[int, int], None] | None = None,
+) -> Sweep:
+    """Try every weight at every acceleration on the same slices with the same noise.
+
+    slices: a validation set with maps; masks: nominal R -> mask of a slice, bool (W,) or (H, W); indices: the slices
+    that are tried. Slices that a mask and a number of coils unite are drawn as one batch.
+    """
+    if not indices:
+        raise UserError(f"{slices.path}: no slices to tune zeta on; raise the number of its volumes.")
+    assert masks and zetas
+    rows: list[Row] = []
+    total = len(masks) * len(zetas) * len(indices)
+    for acceleration, mask in sorted(masks.items()):
+        errors: dict[float, list[float]] = {zeta: [] for zeta in zetas}
+        for batch in _alike(slices, indices, mask):
+            sampled = torch.as_tensor(mask(batch[0]), dtype=torch.bool)
+            kspace = (torch.stack([example.kspace for example in batch]) * sampled).to(sampler.device)
+            maps = torch.stack([slices.maps(example) for example in batch]).to(sampler.device)
+            scans = [scan_of(example, acceleration) for example in batch]
+            for zeta in zetas:
+                settings = sampler.settings.model_copy(update={"zeta": {acceleration: zeta}})
+                tried = PosteriorSampler(sampler.name, sampler.denoiser, sampler.model, sampler.device, settings)
+                images = tried.draw(kspace, sampled.to(sampler.device), maps, scans).abs().mean(1).cpu().numpy()
+                errors[zeta] += [_nrmse(example, image) for example, image in zip(batch, images, strict=True)]
+            if progress:
+                progress(len(rows) * len(indices) + sum(map(len, errors.values())), total)
+        rows += [Row(acceleration, zeta, float(np.mean(errors[zeta])), len(indices)) for zeta in zetas]
+    return Sweep(rows, sampler.settings, sampler.name, slices.dataset)
+
+
+def measured_scale(slices: SliceSet | ImageSet, mask: Callable[[Example], np.ndarray], indices: Sequence[int]) -> float:
+    """The factor `sampler.scale`: by how much the combined image's maximum exceeds that of its zero-filled version.
+
+    Median over slices, of a training set: what `scaling: measured` needs to bring images to a maximum of about 1.
+    """
+    ratios = []
+    for index in indices:
+        example = slices.item(index)
+        maps, sampled = slices.maps(example), torch.as_tensor(mask(example), dtype=torch.bool)
+        full = SenseOperator(maps, torch.ones_like(sampled)).adjoint(example.kspace).abs().max()
+        zero_filled = SenseOperator(maps, sampled).adjoint(example.kspace).abs().max()
+        if zero_filled > 0:
+            ratios.append(float(full / zero_filled))
+    return float(np.median(ratios))
+
+
+def write_sweep(path: Path | str, found: Sweep) -> None:
+    """Write JSON, atomically."""
+    best = {str(acceleration): zeta for acceleration, zeta in found.best.items()}
+    settings = found.settings.model_dump(mode="json", exclude={"zeta"})
+    rows = [row._asdict() for row in found.rows]
+    made = {"format": FORMAT, "run": found.run, "dataset": found.dataset, "settings": settings}
+    write_json(path, made | {"rows": rows, "best": best})
+
+
+def read_zeta(path: Path | str) -> dict[int, float]:
+    """Acceleration -> weight, as `write_sweep` left it; UserError when the file is something else."""
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not content.get("best"):
+        raise UserError(f"{path}: holds no sweep of zeta; delete it and tune again.")
+    return {int(acceleration): float(zeta) for acceleration, zeta in content["best"].items()}
+
+
+def read_rows(path: Path | str) -> list[Row]:
+    """Every weight tried, for the report's figure."""
+    read_zeta(path)
+    return [Row(**row) for row in read_json(path)["rows"]]
+
+
+def scan_of(example: Example, acceleration: int | None, pattern: str = "") -> Scan:
+    """What is known of an example when it is reconstructed."""
+    return Scan(
+        example.dataset, example.volume, example.subject, example.contrast, example.slice, pattern, acceleration
+    )
+
+
+def _alike(
+    slices: SliceSet | ImageSet, indices: Sequence[int], mask: Callable[[Example], np.ndarray]
+) -> list[list[Example]]:
+    """Examples in batches of the same number of coils and the same mask."""
+    batches: dict[tuple[int, bytes], list[Example]] = {}
+    for index in indices:
+        example = slices.item(index)
+        batches.setdefault((len(example.kspace), np.asarray(mask(example)).tobytes()), []).append(example)
+    return list(batches.values())
+
+
+def _nrmse(example: Example, image: np.ndarray) -> float:
+    assert example.target is not None, "sets without a reference cannot tune anything"
+    return float(np.sqrt(nmse(example.target.numpy(), image)))
