@@ -32,7 +32,7 @@ def made_up() -> Inspection:
     random = np.random.default_rng(0)
     runs, scales = ("base", "distilled"), LEVELS[1:]
     return Inspection(
-        "sim-set", 4,
+        "sim-set", 18, 4,
         Codebook(LEVELS, random.poisson(2, (6, 32))),
         Accuracy(runs, scales, random.random((2, 5)), random.random((2, 5)), random.random(5), 1 / 32),
         Divergence(runs, scales, random.random((2, 5))),
@@ -45,7 +45,7 @@ def test_what_is_written_comes_back(tmp_path):
     first = made_up()
     write_inspection(tmp_path / "inspect.npz", first)
     second = read_inspection(tmp_path / "inspect.npz")
-    assert (second.dataset, second.slices) == ("sim-set", 4)
+    assert (second.dataset, second.slices, second.judged) == ("sim-set", 18, 4)
     for name in ("codebook", "accuracy", "divergence", "ceiling", "timing"):
         for key, value in vars(getattr(first, name)).items():
             stored = getattr(getattr(second, name), key)
@@ -54,8 +54,8 @@ def test_what_is_written_comes_back(tmp_path):
 
 
 def test_absent_parts_stay_absent(tmp_path):
-    write_inspection(tmp_path / "inspect.npz", Inspection("sim-set", 0))
-    assert read_inspection(tmp_path / "inspect.npz") == Inspection("sim-set", 0)
+    write_inspection(tmp_path / "inspect.npz", Inspection("sim-set", 0, 0))
+    assert read_inspection(tmp_path / "inspect.npz") == Inspection("sim-set", 0, 0)
 
 
 def test_perplexity_is_the_number_of_codes_where_all_are_equally_common():
@@ -185,7 +185,7 @@ def test_what_a_scale_trains_is_inspected(tmp_path, monkeypatch, runs):
     )  # fmt: skip
     inspect.inspect(plan, "nas", tmp_path / "inspect.npz")
     found = read_inspection(tmp_path / "inspect.npz")
-    assert found.slices == bool(runs) and found.dataset == "sim-tiny"
+    assert (found.dataset, found.slices, found.judged) == ("sim-tiny", bool(runs), bool(runs))
     assert (found.codebook is None) == (found.ceiling is None) == (not runs)
     students = tuple(run for run in ("base", "distilled") if run in runs)
     for part in (found.accuracy, found.divergence, found.timing):

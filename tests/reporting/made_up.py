@@ -199,7 +199,7 @@ def fake_nas_inspection(dataset: str) -> nas.Inspection:
     levels, runs, steps = ("32", "16", "8", "4", "2", "FS"), ("base", "distilled"), np.linspace(0.5, 0.2, 5)
     usage = random.poisson(40 * np.exp(-np.arange(64) / 12), (6, 64))
     return nas.Inspection(
-        dataset, 6,
+        dataset, 18, 4,
         nas.Codebook(levels, usage),
         nas.Accuracy(runs, levels[1:], np.stack([steps, steps + 0.02]), np.stack([0.6 * steps, 0.7 * steps]),
                      np.full(5, 0.1), 1 / 64),

@@ -37,7 +37,8 @@ from rekon.provenance import device_name
 from rekon.randomness import torch_generator
 
 TOKENIZER, TEACHER, STUDENTS = "aqvae", "teacher", ("base", "distilled")
-SLICES = 6  # of the test set, evenly spread
+SLICES = 32  # of the test set, evenly spread: tokens enough to see which codes are used
+JUDGED = 4  # of those, evenly spread: the transformers take longer
 REPEATS = 3  # of the timed reconstruction; fewer where one already takes SLOW seconds
 SLOW = 5.0
 ARGMAX, SAMPLED = DecodingSettings(), DecodingSettings(rule="multinomial")
@@ -62,7 +63,7 @@ def inspect(plan: Plan, study: str, out: Path) -> None:
     dataset = plan.evaluation(study).datasets[0]
     trained = {run: plan.recipes[study, run] for _, run in plan.trained(study)}
     if TOKENIZER not in trained:
-        write_inspection(out, Inspection(dataset, 0))
+        write_inspection(out, Inspection(dataset, 0, 0))
         return
     tokenizer = load_tokenizer(_weights(plan, study, TOKENIZER), device)
     students = {
@@ -75,12 +76,14 @@ def inspect(plan: Plan, study: str, out: Path) -> None:
     teacher = None
     if TEACHER in trained and students:
         teacher = load_transformer(_weights(plan, study, TEACHER), tokenizer, device)
+    judged = [slices[place] for place in spread(len(slices), JUDGED)]
     found = Inspection(
         dataset,
         len(slices),
+        len(judged),
         codebook(tokenizer, hierarchy, slices),
-        accuracy(tokenizer, students, hierarchy, slices) if students else None,
-        distance(tokenizer, students, teacher, hierarchy, slices) if teacher is not None else None,
+        accuracy(tokenizer, students, hierarchy, judged) if students else None,
+        distance(tokenizer, students, teacher, hierarchy, judged) if teacher is not None else None,
         ceiling(hierarchy, slices),
         timing(tokenizer, students, hierarchy, device) if students else None,
     )

@@ -84,7 +84,8 @@ class Inspection:
     """All of it, for some slices of a test set; parts that could not be made are absent."""
 
     dataset: str
-    slices: int
+    slices: int  # that the tokenizer was shown: codebook, ceiling
+    judged: int  # that the transformers were shown: accuracy, divergence
     codebook: Codebook | None = None
     accuracy: Accuracy | None = None
     divergence: Divergence | None = None
@@ -108,7 +109,7 @@ def perplexity(counts: np.ndarray) -> float:
 
 def write_inspection(path: Path | str, inspection: Inspection) -> None:
     """Write an .npz of plain arrays, atomically."""
-    arrays: dict[str, Any] = {"dataset": np.array(inspection.dataset), "slices": np.array(inspection.slices)}
+    arrays: dict[str, Any] = {name: np.array(getattr(inspection, name)) for name in ("dataset", "slices", "judged")}
     for name in PARTS:
         if (part := getattr(inspection, name)) is not None:
             arrays |= {f"{name}.{field.name}": np.asarray(getattr(part, field.name)) for field in fields(part)}
@@ -122,7 +123,7 @@ def read_inspection(path: Path | str) -> Inspection:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         parts = {name: _part(kind, name, arrays) for name, kind in PARTS.items()}
-        return Inspection(str(arrays["dataset"]), int(arrays["slices"]), **parts)
+        return Inspection(str(arrays["dataset"]), int(arrays["slices"]), int(arrays["judged"]), **parts)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the rule inspect_nas.") from None
     except KeyError as error:

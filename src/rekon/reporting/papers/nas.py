@@ -35,14 +35,16 @@ def figures(sources: Sources, study: str, tables: Tables, out: Path) -> list[Dra
         made = {(mask.pattern, mask.acceleration): read_exact_mask(path) for mask, path in paths.items()}
         drawn.append(masks.draw(made, out / f"{study}-masks.webp"))
     path = sources.inspection(study)
-    inspection = read_inspection(path) if path.exists() else Inspection("", 0)
-    where = f"{inspection.slices} slices of {inspection.dataset}, all patterns"
+    inspection = read_inspection(path) if path.exists() else Inspection("", 0, 0)
+    where, judged = (
+        f"{count} slices of {inspection.dataset}, all patterns" for count in (inspection.slices, inspection.judged)
+    )
     if inspection.codebook:
         drawn.append(tokens.draw_codebook(inspection.codebook, where, out / f"{study}-codebook.svg"))
     if inspection.accuracy:
-        drawn.append(tokens.draw_accuracy(inspection.accuracy, where, out / f"{study}-accuracy.svg"))
+        drawn.append(tokens.draw_accuracy(inspection.accuracy, judged, out / f"{study}-accuracy.svg"))
     if inspection.divergence:
-        drawn.append(tokens.draw_divergence(inspection.divergence, where, out / f"{study}-divergence.svg"))
+        drawn.append(tokens.draw_divergence(inspection.divergence, judged, out / f"{study}-divergence.svg"))
     if inspection.ceiling:
         drawn.append(tokens.draw_ceiling(inspection.ceiling, where, out / f"{study}-ceiling.svg"))
     return drawn
@@ -75,7 +77,7 @@ def findings(sources: Sources, study: str, tables: Tables) -> list[str]:
 
 def _token_findings(sources: Sources, study: str) -> list[str]:
     path = sources.inspection(study)
-    found = read_inspection(path) if path.exists() else Inspection("", 0)
+    found = read_inspection(path) if path.exists() else Inspection("", 0, 0)
     sentences = []
     if (accuracy := found.accuracy) is not None:
         parts = [
