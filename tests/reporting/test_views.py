@@ -1,5 +1,7 @@
 """Views: parts of a set by pattern and contrast, in tables, the scorecard, panels and the page."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +15,7 @@ from rekon.reporting.html import build_report
 from rekon.reporting.papers import paper
 from rekon.reporting.scorecard import scorecard
 from rekon.reporting.sources import Sources
-from rekon.reporting.tables import build_tables, cells, others_of, published_table, runs_of
+from rekon.reporting.tables import build_tables, cells, others_of, published_table, runs_of, tables_of
 from rekon.reporting.views import View
 
 SET = "sim-fastmri-brain"
@@ -80,6 +82,14 @@ def test_a_table_has_the_papers_views_on_our_set_and_its_columns(sources):
     assert runs_of(sources, "nas", "table5") == ["nas/base", "nas/distilled"]
     assert runs_of(sources, "nas", "runtime") == ["nas/zero-filled", "nas/mambarecon", "nas/distilled"]
     assert others_of(sources, "nas") == []
+
+
+def test_tables_and_columns_have_an_order_that_survives_json(sources):
+    document = json.loads(json.dumps(sources.plan.document(), sort_keys=True))
+    document["studies"]["nas"]["published"] |= {"supp-table1": {}, "table12": {}}
+    made = Sources(type(sources.plan).from_document(document, "test"), sources.root)
+    assert tables_of(made, "nas") == ["table1", "table5", "table12", "supp-table1", "runtime"]
+    assert runs_of(made, "nas", "table1") == ["nas/zero-filled", "nas/mambarecon", "nas/distilled"]
 
 
 def test_methods_that_are_not_run_keep_the_papers_numbers_and_say_why(sources):

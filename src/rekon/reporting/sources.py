@@ -100,6 +100,13 @@ class Sources:
         recipe = self.plan.recipes.get((study, name))
         return recipe is None or bool(recipe.training or recipe.parents)
 
+    def generation(self, run: str) -> int:
+        """How many runs lie between a run and one without parents."""
+        study, name = run.split("/")
+        recipe = self.plan.recipes.get((study, name))
+        parents = recipe.parents.values() if recipe else ()
+        return max((1 + self.generation(f"{study}/{parent}") for parent in parents), default=0)
+
     def title(self, run: str) -> str:
         study, name = run.split("/")
         config = self.plan.studies[study]

@@ -92,7 +92,8 @@ def views_of(sources: Sources, study: str, published: dict[str, Any]) -> list[tu
 
 
 def runs_of(sources: Sources, study: str, table: str | None) -> list[str]:
-    """Columns of a table: the paper's, in its order; before them what needs no training where methods are compared.
+    """Columns of a table: the paper's, those that build on others behind those; first what needs no training where
+    methods are compared.
 
     Methods are compared where the study takes the classical runs, or has columns of methods that are not run here.
     """
@@ -110,7 +111,8 @@ def runs_of(sources: Sources, study: str, table: str | None) -> list[str]:
                 f"config/studies/{study}.yaml: {table} has numbers of {name!r}, which is neither under 'runs' nor "
                 "under 'not_run'."
             )
-    return list(dict.fromkeys([*first, *(sources.named(name, study) for name in names)]))
+    columns = dict.fromkeys([*first, *(sources.named(name, study) for name in names)])
+    return sorted(columns, key=lambda run: (sources.learned(run), sources.generation(run)))
 
 
 def others_of(sources: Sources, study: str) -> list[str]:
@@ -157,8 +159,16 @@ def why_empty(tables: list[pd.DataFrame], metric: str) -> str:
 
 
 def tables_of(sources: Sources, study: str) -> list[str | None]:
-    """The published tables of a study; [None], our results alone, when none is in its config."""
-    return [*sources.studies[study].published] or [None]
+    """The published tables of a study; [None], our results alone, when none is in its config.
+
+    By number, the supplement's and those without one behind: a plan that came as JSON has lost the config's order.
+    """
+
+    def place(name: str) -> tuple[int, int]:
+        found = re.fullmatch(r"(supp-)?table(\d+)", name)
+        return (1 if found[1] else 0, int(found[2])) if found else (2, 0)
+
+    return [*sorted(sources.studies[study].published, key=place)] or [None]
 
 
 def cells(table: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, Any]]:
