@@ -229,6 +229,24 @@ def test_sets_without_a_reference_say_why_they_have_no_metric(project):
     assert "milliseconds" in names and record.tags["reason"] == "no reference"
 
 
+def test_a_run_under_several_patterns_with_another_runs_weights(project):
+    folder = write_run(project, "multinomial", trained=False)
+    write_yaml(
+        folder / "recipe.yaml", RECIPE | {"training": None, "parents": {"tokenizer": "aqvae", "weights": "base"}}
+    )
+    scores = write_scores(project, "multinomial", psnr=(30, 32))
+    scores.write_text(scores.read_text().replace("equispaced", "es-x", 1).replace("equispaced", "radial", 1))
+    inputs = {"manifest": "cccc", "mask.data/masks/a.h5": "aa", "mask.data/masks/b.h5": "bb"}
+    write_json(scores.with_suffix(".json"), PROVENANCE | {"inputs": inputs})
+    record = evaluation(scores)
+    values = {point.name: point.value for point in record.points}
+    assert (values["psnr"], values["psnr/es-x"], values["psnr/radial"]) == (31, 30, 32)
+    assert not any(name.startswith("lpips") for name in values)
+    assert record.parent == record.tags["parent_run"] == "runs/demo/ueps/base"
+    assert record.tags["parent.tokenizer"] == "runs/demo/ueps/aqvae" and record.params["mask"] == "none"
+    assert len(record.tags["mask_hash"]) == 64 and not any("mask." in name for name in record.tags)
+
+
 @pytest.mark.parametrize(
     "uri",
     ["http://anna:s3cr3t@127.0.0.1:1", "http://anna:s3#cr/3t@127.0.0.1:1", "postgresql://anna:s3cr3t@127.0.0.1:1/db"],
