@@ -83,9 +83,14 @@ class Plan:
     @cached_property
     def masks(self) -> dict[str, tuple[MaskSettings | ExactMaskSettings, tuple[int, int]]]:
         """Path of every mask artefact -> its settings and matrix."""
+        return self.masks_of(*self.scale.studies)
+
+    def masks_of(self, *studies: str) -> dict[str, tuple[MaskSettings | ExactMaskSettings, tuple[int, int]]]:
+        """`masks`, as far as these studies use them."""
         return {
             mask.path(recipe.data.size): (mask, recipe.data.size)
-            for recipe in self.recipes.values()
+            for (study, _), recipe in self.recipes.items()
+            if study in studies
             for mask in recipe.masks
         }
 
@@ -158,11 +163,14 @@ class Plan:
         """Folder of the published report: the demo's is the one that stands in the repository."""
         return "reports" if self.scale.scale == "demo" else f"reports/{self.scale.scale}"
 
-    def tables(self) -> list[str]:
-        """Names of the CSV files under tables/: a published table each, where every run comes from, the scorecard."""
-        papers = [study for study in self.scale.studies if study != CLASSICAL]
-        names = [f"{study}-{table}.csv" for study in papers for table in self.studies[study].published or ("results",)]
-        return [*names, "runs.csv", "scorecard.csv"]
+    @property
+    def papers(self) -> list[str]:
+        """Studies of this scale that reproduce a paper."""
+        return [study for study in self.scale.studies if study != CLASSICAL]
+
+    def tables(self, study: str) -> list[str]:
+        """Names of a study's CSV files under tables/: one for each table of the paper."""
+        return [f"{study}-{table}.csv" for table in self.studies[study].published or ("results",)]
 
     def document(self) -> dict[str, Any]:
         """The whole plan as plain data, for runs/<scale>/plan.json; `from_document` is its inverse."""

@@ -61,9 +61,10 @@ def test_sets_without_a_reference_carry_the_reason(tmp_path):
 
 
 def test_files_are_those_that_the_plan_names_and_equal_input_gives_equal_bytes(sources, tmp_path):
-    first, second = (build_tables(sources, "ueps", tmp_path / name) for name in ("a", "b"))
-    assert [path.name for path in first] == sources.plan.tables("ueps")
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    for study in sources.studies:
+        first, second = (build_tables(sources, study, tmp_path / name) for name in ("a", "b"))
+        assert {path.name for path in first} == set(sources.plan.tables(study))
+        assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     runs = pd.read_csv(build_run_table(sources, tmp_path / "runs.csv")).set_index("run")
     assert runs.loc["ueps/ueps", "git.commit"].startswith("0123") and runs.loc["ueps/ue-unet", "git.dirty"]
 

@@ -15,7 +15,7 @@ from rekon.reporting.html import build_report
 from rekon.reporting.papers import paper
 from rekon.reporting.scorecard import scorecard
 from rekon.reporting.sources import Sources
-from rekon.reporting.tables import build_tables, cells, others_of, published_table, runs_of, tables_of
+from rekon.reporting.tables import cells, others_of, published_table, runs_of, tables_of
 from rekon.reporting.views import View
 
 SET = "sim-fastmri-brain"
@@ -115,10 +115,6 @@ def test_names_without_a_run_are_refused(sources):
     made = Sources(type(sources.plan).from_document(document, "test"), sources.root)
     with pytest.raises(UserError, match=r"nas\.yaml: table1 has numbers of 'mamba'"):
         runs_of(made, "nas", "table1")
-
-
-def test_every_table_is_written(sources, tmp_path):
-    assert [path.name for path in build_tables(sources, "nas", tmp_path)] == sources.plan.tables("nas")
 
 
 def test_a_claim_on_a_pattern_meets_the_mean_of_the_papers_contrasts(sources):

@@ -24,11 +24,13 @@ STAND_IN = """#!/usr/bin/env bash
 # usage: like rekon; outputs get a digest of the arguments and of the input files' contents
 command=$1; shift
 outputs=(); digest=$command; previous=
+declare -A TABLES=(TABLE_NAMES)
 for argument in "$@"; do
   case "$previous" in
     --output|--scores|--panel|--provenance|--metrics) outputs+=("$argument") ;;
     --weights) if [ "$command" = train ]; then outputs+=("$argument"); else digest+=$(cat "$argument"); fi ;;
     --parent|--tokens|--backbone) digest+=$(cat "${argument#*=}") ;;
+    --study) study=$argument ;;
     --folder|--state|--threads|--gpus|--wall-minutes) ;;
     *) if [ -f "$argument" ]; then digest+=$(cat "$argument"); else digest+=$argument; fi ;;
   esac
@@ -37,7 +39,8 @@ done
 digest=$(echo "$digest" | sha256sum | cut -c1-16)
 for output in "${outputs[@]}"; do
   case $command in
-    tables) files=(TABLES); folder=$output ;;
+    tables) files=(${TABLES[$study]}); folder=$output ;;
+    scorecard) files=(runs.csv scorecard.csv); folder=$output ;;
     report) files=(index.html); folder=$output ;;
     *) files=("$(basename "$output")"); folder=$(dirname "$output") ;;
   esac
@@ -68,7 +71,8 @@ class SnakemakeRunner:
         binaries = folder / "bin"
         binaries.mkdir()
         demo = plan(yaml.safe_load((ROOT / "config/demo.yaml").read_text()), ROOT)
-        (binaries / "rekon").write_text(STAND_IN.replace("TABLES", " ".join(demo.tables())))
+        names = " ".join(f"[{study}]='{' '.join(demo.tables(study))}'" for study in demo.papers)
+        (binaries / "rekon").write_text(STAND_IN.replace("TABLE_NAMES", names))
         (binaries / "rekon").chmod(0o755)
         return self
 

@@ -16,7 +16,8 @@ def refused(runner, *arguments: str) -> str:
 @pytest.mark.parametrize("scale", ["demo", "open", "full"])
 def test_every_scale_resolves_and_dry_runs(snakemake, scale):
     counts = snakemake.planned("--configfile", f"config/{scale}.yaml")
-    assert counts["train_unrolled"] == 5
+    baseline = 0 if scale == "open" else 1  # of the NAS study
+    assert counts["train_unrolled"] == 5 + baseline
     assert counts["report"] == 1
 
 
@@ -24,6 +25,15 @@ def test_full_is_the_paper(snakemake):
     """UEPS: five rungs on one in-distribution set and ten zero-shot sets."""
     counts = snakemake.planned("ueps", "--configfile", "config/full.yaml")
     assert counts["evaluate"] == 6 * 11  # five rungs and zero-filled
+
+
+def test_full_is_the_paper_nas(snakemake):
+    """NAS: the chain, the ablations of Table 4 and the extra arms, on one set."""
+    counts = snakemake.planned("nas", "--configfile", "config/full.yaml")
+    trained = {rule: counts[rule] for rule in ("train_aqvae", "train_transformer", "train_teacher", "distill")}
+    assert trained == {"train_aqvae": 2, "train_transformer": 4, "train_teacher": 2, "distill": 3}
+    assert counts["tokenise"] == 4 and counts["make_mask"] == 20 and counts["evaluate"] == 12
+    assert counts["fetch_backbone"] == 7
 
 
 def test_unknown_key_is_refused(snakemake):

@@ -152,6 +152,16 @@ def scores(study=None, datasets=None):
     ]
 
 
+def compared(study):
+    """Scores behind a study's tables: its own, and those of the runs without training that stand in them."""
+    own = scores(study)
+    return [*own, *scores(CLASSICAL)] if plan.studies[study].classical and CLASSICAL in plan.studies else own
+
+
+def table_files(study):
+    return [f"{plan.reports}/tables/{name}" for name in plan.tables(study)]
+
+
 def inspections(*studies):
     """What `inspect_…` finds inside the networks of these studies, where this scale trains what they look at."""
     return [f"results/{SCALE}/{study}/inspect.npz" for study in studies if plan.inspected(study)]

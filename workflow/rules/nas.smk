@@ -59,7 +59,7 @@ rule inspect_nas:
         trained=[f"runs/{SCALE}/nas/{run}/run.json" for run in plan.inspected("nas")],
         manifests=[manifest(dataset, "test") for dataset in plan.test_sets("nas")],
         maps=[path for dataset in plan.test_sets("nas") for path in split_maps(dataset, "test")],
-        masks=[ancient(path) for path in plan.masks],
+        masks=[ancient(path) for path in plan.masks_of("nas")],
     output:
         f"results/{SCALE}/nas/inspect.npz",
     log:
@@ -79,5 +79,6 @@ rule nas:
     """The chain and its ablations, trained and scored under every pattern, and Tables 1-5."""
     input:
         scores("nas"),
-        lambda wildcards: inspections("nas") + list(rules.tables.output),
+        inspections("nas"),
+        table_files("nas") if "nas" in plan.studies else [],
     localrule: True

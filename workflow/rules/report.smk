@@ -16,22 +16,52 @@ rule plan:
         "rekon write-plan {params.plan:q} --output {output} > {log} 2>&1"
 
 
-rule tables:
-    """Measured beside published, the scorecard, and every score, as CSV."""
+for _study in plan.papers:
+
+    rule:
+        name:
+            f"tables_{_study}"
+        input:
+            plan=rules.plan.output,
+            scores=compared(_study),
+        output:
+            table_files(_study),
+        log:
+            f"logs/tables/{SCALE}/{_study}.log",
+        localrule: True
+        conda:
+            "../../envs/rekon.yaml"
+        params:
+            folder=lambda wildcards, output: Path(output[0]).parent,
+            study=_study,
+        shell:
+            "rekon tables {input.plan} --study {params.study} --output {params.folder} > {log} 2>&1"
+
+
+rule scorecard:
+    """Every claim of every paper against what was measured, and where every run comes from."""
     input:
         plan=rules.plan.output,
         scores=scores(),
     output:
-        [f"{plan.reports}/tables/{name}" for name in plan.tables()],
+        [f"{plan.reports}/tables/{name}" for name in ("scorecard.csv", "runs.csv")],
     log:
-        f"logs/tables/{SCALE}.log",
+        f"logs/scorecard/{SCALE}.log",
     localrule: True
     conda:
         "../../envs/rekon.yaml"
     params:
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "rekon tables {input.plan} --output {params.folder} > {log} 2>&1"
+        "rekon scorecard {input.plan} --output {params.folder} > {log} 2>&1"
+
+
+rule tables:
+    """Every published table with ours beside it, and the scorecard, as CSV."""
+    input:
+        [path for study in plan.papers for path in table_files(study)],
+        rules.scorecard.output,
+    localrule: True
 
 
 rule report:
@@ -39,7 +69,7 @@ rule report:
     input:
         plan=rules.plan.output,
         # ancient: git gives tracked files new times in any order; what changes a table changes `tracked` too
-        tables=ancient(rules.tables.output),
+        tables=[ancient(path) for path in rules.tables.input],
         inspections=inspections(*plan.scale.studies),
         tracked=f"runs/{SCALE}/mlflow.json",
         runs=trained_files(f"runs/{SCALE}/{{run}}/run.json"),

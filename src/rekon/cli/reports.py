@@ -46,14 +46,26 @@ def inspect(study: Study, plan: Path, output: Output, threads: Threads = 1) -> N
 
 
 @app.command(rich_help_panel=REPORT)
-def tables(plan: Path, output: Annotated[Path, typer.Option(help="Folder.")]) -> None:
-    """Write the tables: measured beside published, scorecard, all scores."""
-    from rekon.reporting.scorecard import build_scorecard
+def tables(
+    plan: Path,
+    study: Annotated[str, typer.Option(help="Study of the plan.")],
+    output: Annotated[Path, typer.Option(help="Folder.")],
+) -> None:
+    """Write a study's tables: measured beside published."""
     from rekon.reporting.tables import build_tables
 
+    build_tables(sources_of(plan), study, output)
+
+
+@app.command(rich_help_panel=REPORT)
+def scorecard(plan: Path, output: Annotated[Path, typer.Option(help="Folder.")]) -> None:
+    """Write the scorecard, claim by claim, and where every run comes from."""
+    from rekon.reporting.scorecard import build_scorecard
+    from rekon.reporting.tables import build_run_table
+
     sources = sources_of(plan)
-    build_tables(sources, output)
     build_scorecard(sources, output / "scorecard.csv")
+    build_run_table(sources, output / "runs.csv")
 
 
 @app.command(rich_help_panel=REPORT)

@@ -189,14 +189,17 @@ def run_table(sources: Sources) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def build_tables(sources: Sources, out: Path) -> list[Path]:
-    """Write every table as CSV below `out`; the names are those of `table_names`."""
-    written = []
-    for study in sources.studies:
-        for table in tables_of(sources, study):
-            written.append(_write(published_table(sources, study, table), out / table_name(study, table)))
-    written.append(_write(run_table(sources), out / "runs.csv"))
-    return written
+def build_tables(sources: Sources, study: str, out: Path) -> list[Path]:
+    """Write every table of a study as CSV below `out`, by the names of `table_name`; returns their paths."""
+    return [
+        _write(published_table(sources, study, table), out / table_name(study, table))
+        for table in tables_of(sources, study)
+    ]
+
+
+def build_run_table(sources: Sources, path: Path) -> Path:
+    """Write where every run comes from as CSV; returns its path."""
+    return _write(run_table(sources), path)
 
 
 def table_name(study: str, table: str | None) -> str:
