@@ -162,6 +162,12 @@ def table_files(study):
     return [f"{plan.reports}/tables/{name}" for name in plan.tables(study)]
 
 
+def all_tables():
+    """Every CSV file of the report."""
+    common = [f"{plan.reports}/tables/{name}" for name in ("scorecard.csv", "runs.csv")]
+    return common + [path for study in plan.papers for path in table_files(study)]
+
+
 def inspections(*studies):
     """What `inspect_…` finds inside the networks of these studies, where this scale trains what they look at."""
     return [f"results/{SCALE}/{study}/inspect.npz" for study in studies if plan.inspected(study)]

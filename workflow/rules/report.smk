@@ -59,8 +59,7 @@ rule scorecard:
 rule tables:
     """Every published table with ours beside it, and the scorecard, as CSV."""
     input:
-        [path for study in plan.papers for path in table_files(study)],
-        rules.scorecard.output,
+        all_tables(),
     localrule: True
 
 
@@ -69,7 +68,7 @@ rule report:
     input:
         plan=rules.plan.output,
         # ancient: git gives tracked files new times in any order; what changes a table changes `tracked` too
-        tables=[ancient(path) for path in rules.tables.input],
+        tables=[ancient(path) for path in all_tables()],
         inspections=inspections(*plan.scale.studies),
         tracked=f"runs/{SCALE}/mlflow.json",
         runs=trained_files(f"runs/{SCALE}/{{run}}/run.json"),
