@@ -61,8 +61,8 @@ class Study(Strict):
         for name in self.runs:
             if not Name.match(name):
                 raise ValueError(f"run name {name!r}: use letters, digits, '.', '_' and '-'")
-        for name, run in self.runs.items():
-            if run.like is not None and (run.like not in self.runs or name in self.ancestry(run.like)):
+        for name, entry in self.runs.items():
+            if entry.like is not None and (entry.like not in self.runs or name in self.ancestry(entry.like)):
                 raise ValueError(f"run {name!r}: 'like' must name another run, and not in a circle")
         for claim in self.claims:
             for run in (claim.better, claim.worse):
