@@ -47,8 +47,8 @@ def dds(
     """Decomposed diffusion sampling (Chung et al. 2024) on EDM's noise levels: nothing is differentiated.
 
     The estimate D(x) becomes argmin_v zeta ||y - A v||^2 + ||v - D(x)||^2, by `iterations` of conjugate gradients from
-    D(x), and gets noise of the next level back: that which D(x) took away, of whose variance a share stochastic^2
-    comes from `draw` (unit noise like x) instead.
+    D(x), and gets noise of the next level back: what D(x) took away, or in part new noise from `draw` (unit noise like
+    x). stochastic 0: none (DDIM); 1: as much as in ancestral sampling.
     """
     measured = operator.adjoint(kspace)
     for sigma, following in transitions(sigmas):
@@ -59,7 +59,8 @@ def dds(
         )
         if stochastic and following:
             assert draw is not None
-            removed = math.sqrt(1 - stochastic**2) * removed + stochastic * draw()
+            new = stochastic * math.sqrt(1 - (following / sigma) ** 2)
+            removed = math.sqrt(1 - new**2) * removed + new * draw()
         x = agreed + following * removed
     return x
 
