@@ -101,6 +101,9 @@ class ContextSettings(Strict):
     trainable: bool = True
     # measured: the zero-filled image at the highest R; full: the fully sampled one (teacher); both: side by side
     image: Literal["measured", "full", "both"] = "measured"
+    # local: every token begins by looking at its own place in the image; random: where to look has to be learned first,
+    # which takes longer than the demo has
+    start: Literal["random", "local"] = "random"
 
 
 class TransformerModel(Strict):
