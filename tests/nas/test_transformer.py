@@ -8,7 +8,7 @@ import torch
 
 from rekon.config.nas import ContextSettings, TokenizerModel, TransformerModel
 from rekon.errors import UserError
-from rekon.nas.context import Context, position_code
+from rekon.nas.context import Context
 from rekon.nas.tokenizer import Tokenizer
 from rekon.nas.transformer import ScaleTransformer, histories
 
@@ -44,7 +44,9 @@ def test_sizes_at_the_papers_size(paper):
     full = 44_107_872 + 4_596_480 + (6 + 5) * 512
     unused = 2 * 640 + (640 * 32 * 9 + 32)  # the last norm and convolution come after all features
     assert count(paper.context) == full - unused
-    assert [paper.context.get_buffer(f"position_{n}").shape[0] for n in range(4)] == [256, 256, 1024, 4096]
+    assert [tuple(paper.context.get_buffer(f"code_{n}").shape) for n in range(4)] == [
+        (256, 640), (256, 640), (1024, 320), (4096, 320),
+    ]  # fmt: skip
 
 
 def test_flat_tokens_have_1280_places():
@@ -99,33 +101,79 @@ def test_groups_of_blocks_attend_to_their_feature(tokens):
     assert [block.cross.kv.in_features for block in two.blocks] == [16, 16, 8, 8]
 
 
+def context_of(tokens, **settings):
+    return Context(ContextSettings(**{"features": ("mid", 1)} | settings), tokens, 16)
+
+
+def normalised(features):
+    return (features - features.mean((1, 2, 3), True)) / features.std((1, 2, 3), correction=0, keepdim=True)
+
+
 def test_context_starts_as_the_tokenizers_features(tokens):
     images, pattern = chain.images(2), torch.tensor([1, 3])
     for image, level, labels in (("measured", 0, pattern), ("full", 5, torch.full((2,), 4))):
-        context = Context(ContextSettings(features=("mid", 1), image=image), tokens)
+        context = context_of(tokens, image=image)
         found = context(images, pattern)
         x = torch.view_as_real(images[image]).movedim(-1, 1)
         x = torch.cat([x, torch.zeros_like(x[:, :1])], 1)
         wanted = tokens.encoder.features(x, torch.full((2,), level), labels)
         for one, key, side in ((found[0], "mid", 8), (found[1], 1, 16)):
-            code = position_code(side, side, one.shape[-1])
-            torch.testing.assert_close(one, wanted[key].flatten(2).mT + code)
-    labelled = Context(ContextSettings(features=("mid",), image="full"), chain.tokenizer(full_label="pattern"))
+            code = torch.nn.functional.pad(context.code(side), (0, one.shape[-1] - 8))
+            torch.testing.assert_close(one, normalised(wanted[key]).flatten(2).mT + code, atol=1e-4, rtol=1e-4)
+    labelled = context_of(chain.tokenizer(full_label="pattern"), image="full")
     assert not torch.allclose(labelled(images, pattern)[0], labelled(images, pattern.flip(0))[0])
 
 
 def test_both_images_lie_side_by_side(tokens):
-    settings = ContextSettings(features=("mid", 1), image="both")
     images, pattern = chain.images(1), torch.tensor([2])
-    both = Context(settings, tokens)(images, pattern)
-    singles = [
-        Context(settings.model_copy(update={"image": name}), tokens)(images, pattern) for name in ("measured", "full")
-    ]
+    context = context_of(tokens, image="both")
+    both = context(images, pattern)
+    singles = [context_of(tokens, image=name)(images, pattern) for name in ("measured", "full")]
     for number, side in enumerate((8, 16)):
+        width = both[number].shape[-1]
+        wide, narrow = (
+            torch.nn.functional.pad(context.code(side, n), (0, width - 8)).unflatten(0, (side, -1)) for n in (2, 1)
+        )
         grid = both[number].unflatten(1, (side, 2 * side))
-        wide, narrow = (position_code(side, n * side, grid.shape[-1]).unflatten(0, (side, -1)) for n in (2, 1))
         for half, single in zip((grid - wide).chunk(2, dim=2), singles, strict=True):
             torch.testing.assert_close(half, single[number].unflatten(1, (side, side)) - narrow)
+        torch.testing.assert_close(wide[:, :side], narrow)
+
+
+def test_code_says_where_on_the_image(tokens):
+    context = context_of(tokens)
+    assert context.code_width == 8
+    fine, coarse = context.code(16).unflatten(0, (16, 16)), context.code(8).unflatten(0, (8, 8))
+    similar = torch.einsum("ijc,c->ij", fine, coarse[3, 5])
+    place = divmod(int(similar.argmax()), 16)
+    assert place in {(6, 10), (6, 11), (7, 10), (7, 11)}, "the four finer places of a coarse one"
+    distance = torch.cdist(context.code(16), context.code(16)) + 9 * torch.eye(256)
+    assert distance.min() > 0.1, "no two places alike"
+    torch.testing.assert_close(fine.square().mean(), torch.tensor(1.0), atol=0.05, rtol=0)
+    # row 3, column 5 of the latent's own grid, at the shortest wavelength: four steps of the finest map, here two
+    assert coarse[3, 5, 0] == pytest.approx(2**0.5 * math.sin(3 * math.pi), abs=1e-5)
+    assert coarse[3, 5, 4] == pytest.approx(2**0.5 * math.sin(5 * math.pi), abs=1e-5)
+
+
+def test_local_start_looks_at_its_own_place():
+    """Cross-attention alone, on a context that is nothing but places: most of what a token sees is near it."""
+    tokens = chain.tokenizer(channels=24)
+    model = chain.transformer(tokens, loud=False, width=32, context=chain.CONTEXT | {"start": "local"})
+    random = chain.transformer(tokens, loud=False, width=32)
+    seen = {}
+    for name, one in (("local", model), ("random", random)):
+        block, code = one.blocks[0], one.context.get_buffer("code_0")[None]
+        x = torch.nn.functional.layer_norm(one.position.weight[None], (32,))
+        k, _ = block.cross.keys_values(code)
+        q = block.cross._queries(block.cross._split(x @ block.cross.q.weight.T))
+        weight = (q @ k.mT).softmax(-1)[0].mean(0)  # (L, 64)
+        down, across = (place.flatten().float() for place in torch.meshgrid(*2 * [torch.arange(8)], indexing="ij"))
+        places = [torch.meshgrid(*2 * [(torch.arange(s) + 0.5) * 8 / s - 0.5], indexing="ij") for s in one.sides]
+        rows, columns = (torch.cat([pair[axis].flatten() for pair in places]) for axis in (0, 1))
+        far = (rows[:, None] - down).abs() + (columns[:, None] - across).abs()
+        seen[name] = float((weight * far).sum(-1).mean().detach())
+    assert seen["local"] < 1.5 < 3 < seen["random"], "mean distance in places"
+    assert count(model) == count(random)
 
 
 def test_trained_copy_or_frozen_one(tokens):
@@ -145,16 +193,6 @@ def test_trained_copy_or_frozen_one(tokens):
 def test_unknown_feature_is_refused(tokens):
     with pytest.raises(UserError, match=r"'model.context.features': 3 is not a level .* it has 0 .* to 2, then 'mid'"):
         chain.transformer(tokens, context=chain.CONTEXT | {"features": ("mid", 3)})
-
-
-def test_position_code_tells_places_apart():
-    code = position_code(16, 16, 12)
-    assert code.shape == (256, 12)
-    distance = torch.cdist(code, code) + 9 * torch.eye(256)
-    assert distance.min() > 0.01
-    torch.testing.assert_close(code[16 * 3 + 5, 0], torch.tensor(3.0).sin())  # row 3, column 5
-    torch.testing.assert_close(code[16 * 3 + 5, 6], torch.tensor(5.0).sin())
-    assert position_code(2, 2, 7)[:, 4:].abs().max() == 0
 
 
 def test_initial_weights():

@@ -6,11 +6,13 @@ Suffixes: B images, H W pixels, N tokens, D channels of a feature map.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import group_norm, pad
 
 from rekon.config.nas import ContextSettings
 from rekon.errors import UserError
@@ -22,15 +24,16 @@ IMAGES: dict[str, tuple[Image, ...]] = {"measured": ("measured",), "full": ("ful
 
 
 class Context(nn.Module):
-    """Feature maps as tokens, one set per entry of `settings.features`, with a fixed code of their position added.
+    """Feature maps as tokens, one set per entry of `settings.features`, with a fixed code of their place added.
 
     The encoder starts as a copy of the tokenizer's and is trained with the transformer, unless `settings.trainable`
-    is off. Of two images (`settings.image` "both") the maps lie side by side, along W: they share a grid, so that the
-    code tells them apart.
+    is off. A map is normalised as a whole, so that its code has the same weight whatever the encoder's scale. Of two
+    images (`settings.image` "both") the maps lie side by side, along W: the code tells them apart.
     Raises UserError where `settings.features` names a level that the encoder does not have.
     """
 
-    def __init__(self, settings: ContextSettings, tokenizer: Tokenizer) -> None:
+    def __init__(self, settings: ContextSettings, tokenizer: Tokenizer, width: int) -> None:
+        """width: of the transformer's tokens."""
         super().__init__()
         model = tokenizer.model
         last = len(model.multipliers) - 1
@@ -49,10 +52,20 @@ class Context(nn.Module):
         self.encoder.requires_grad_(settings.trainable)  # whatever the tokenizer's own is
         levels = [last if feature == "mid" else feature for feature in settings.features]
         self.widths = [model.channels * model.multipliers[level] for level in levels]
-        for number, (level, width) in enumerate(zip(levels, self.widths, strict=True)):
-            side = model.factor * model.grids[-1] // 2**level
-            code = position_code(side, side * len(self.images), width)
-            self.register_buffer(f"position_{number}", code, persistent=False)
+        self.side = model.grids[-1]  # of the latent
+        self.code_width = min(min(self.widths), width) // 4 * 4
+        self.finest = 2 ** (last - min(levels))  # places of a map for one of the latent, per side
+        for number, (level, channels) in enumerate(zip(levels, self.widths, strict=True)):
+            code = self.code(self.side * 2 ** (last - level), len(self.images))
+            self.register_buffer(f"code_{number}", pad(code, (0, channels - self.code_width)), persistent=False)
+
+    def code(self, side: int, images: int = 1) -> Tensor:
+        """The code of the places of a grid of `side` rows, of that many columns per image: float32 (N, `code_width`).
+
+        It says where on the image a place is, in units of the latent's grid, so grids of any size share it.
+        """
+        down, across = ((torch.arange(n) + 0.5) * self.side / side - 0.5 for n in (side, side * images))
+        return position_code(down, across, self.code_width, 4 / self.finest, 4 * self.side)
 
     def forward(self, images: Mapping[str, Tensor], pattern_B: Tensor) -> list[Tensor]:
         """Tokens (B, N, D) of each entry of `settings.features`.
@@ -70,22 +83,21 @@ class Context(nn.Module):
                 maps.append(self.encoder.features(as_input(images[name]), label, pattern))
         tokens = []
         for number, feature in enumerate(self.settings.features):
-            found = [features[feature] for features in maps]
+            found = [group_norm(features[feature], 1) for features in maps]
             side_by_side = found[0] if len(found) == 1 else torch.cat(found, dim=3)
-            position_ND = self.get_buffer(f"position_{number}")
-            tokens.append(side_by_side.flatten(2).transpose(1, 2) + position_ND)
+            tokens.append(side_by_side.flatten(2).transpose(1, 2) + self.get_buffer(f"code_{number}"))
         return tokens
 
 
-def position_code(rows: int, columns: int, width: int) -> Tensor:
-    """Fixed sines and cosines of row and column: float32 (rows * columns, width), row-major.
+def position_code(down: Tensor, across: Tensor, width: int, shortest: float, longest: float) -> Tensor:
+    """Sines and cosines of row and column, as tokens in row-major order: (len(down) * len(across), width).
 
-    A quarter of the channels each for sine and cosine of the row and of the column, at wavelengths from 2 pi to
-    20,000 pi grid steps, in geometric steps (Vaswani 2017, Sec. 3.5, on both axes); channels left over are zero.
+    down, across: coordinates of the rows and columns. A quarter of the channels each for sine and cosine of the row
+    and of the column, at wavelengths in geometric steps from `shortest` to `longest` (Vaswani 2017, Sec. 3.5, on both
+    axes). Mean square 1.
     """
-    quarter = width // 4
-    rate = 10000 ** -(torch.arange(quarter) / max(quarter, 1))
-    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    angles = [place.reshape(-1, 1) * rate for place in (row, column)]
-    code = torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
-    return nn.functional.pad(code, (0, width - 4 * quarter))
+    steps = torch.linspace(0, 1, width // 4)
+    rate = 2 * math.pi / shortest * (shortest / longest) ** steps
+    grid = torch.meshgrid(down, across, indexing="ij")
+    angles = [place.reshape(-1, 1) * rate for place in grid]
+    return math.sqrt(2) * torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)

@@ -29,6 +29,7 @@ from rekon.nas.resize import area
 from rekon.nas.tokenizer import Tokenizer
 
 EPS = 1e-6  # of the layer norms, which have no weights of their own
+SHARP = 40.0  # cross-attention that starts local: few neighbours within reach
 
 
 @dataclass
@@ -105,7 +106,7 @@ class ScaleTransformer(nn.Module):
         self.model = model
         self.sides = tokens.grids[1:]  # of the predicted levels; the first level is measured
         self.ends = tuple(accumulate(side**2 for side in self.sides))
-        self.context = None if model.context is None else Context(model.context, tokenizer)
+        self.context = None if model.context is None else Context(model.context, tokenizer, width)
         self.word = nn.Linear(tokens.latent, width)
         level_L = torch.cat([torch.full((side**2,), level) for level, side in enumerate(self.sides)])
         self.register_buffer("level_of", level_L, persistent=False)
@@ -186,6 +187,19 @@ class ScaleTransformer(nn.Module):
             outputs = [block.attention.proj, block.down, *([] if block.cross is None else [block.cross.proj])]
             for layer in outputs:
                 layer.weight.div_(math.sqrt(2 * len(self.blocks)))
+        if self.context is not None and self.context.settings.start == "local":
+            self._look_at_own_place(self.context)
+
+    def _look_at_own_place(self, context: Context) -> None:
+        """Tokens start with the code of their place on the image, cross-attention by comparing with the context's."""
+        width = context.code_width
+        self.position.weight[:, :width] = torch.cat([context.code(side) for side in self.sides]) / 2
+        for block in cast("list[Block]", list(self.blocks)):
+            if block.cross is not None:
+                shared = torch.randn(self.model.width, width) / math.sqrt(width)
+                block.cross.q.weight[:, :width] += shared
+                block.cross.kv.weight[: self.model.width, :width] += shared
+                block.cross.sharpness.fill_(math.log(SHARP))
 
 
 def histories(tokenizer: Tokenizer, ids: Sequence[Tensor]) -> Tensor:
