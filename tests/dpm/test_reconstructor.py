@@ -7,7 +7,7 @@ import priors
 import pytest
 import torch
 
-from rekon.config import EvaluationSettings, MaskSettings
+from rekon.config import EvaluationSettings, MaskSettings, Recipe
 from rekon.config.dpm import SamplerSettings
 from rekon.dpm.prior import build
 from rekon.dpm.reconstructor import PosteriorSampler, load
@@ -111,15 +111,38 @@ def test_measured_samples_are_kept(manifest):
     assert float((again - example.kspace[..., mask]).norm() / example.kspace[..., mask].norm()) < 0.05
 
 
-def test_oracle_scaling_needs_images(manifest, tmp_path):
-    priors.run(tmp_path, manifest, steps=2)
-    weights, settings = priors.outputs(tmp_path).weights, priors.recipe(steps=2)
-    made = load(settings, weights, torch.device("cpu"), {4: 0.5})
+@pytest.fixture(scope="module")
+def weights(manifest, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prior")
+    priors.run(folder, manifest, steps=2)
+    return priors.outputs(folder).weights
+
+
+def varied(**changes):
+    """The recipe of `weights` with another sampler section, or other keys of its own."""
+    plain = priors.recipe(steps=2).model_dump(mode="json")
+    plain["model"]["sampler"] |= changes.pop("sampler", {})
+    return Recipe.model_validate_json(json.dumps(plain | changes))
+
+
+def test_weights_serve_every_sampler(weights):
+    made = load(varied(), weights, torch.device("cpu"), {4: 0.5})
     assert made.settings.zeta == {4: 0.5} and made.name == "prior" and made.needs_maps
-    changed = settings.model_dump(mode="json")
-    changed["model"]["sampler"]["scaling"] = "oracle"
+    other = varied(sampler={"method": "dds", "steps": 7}, mask=MaskSettings(acceleration=6).model_dump())
+    assert load(other, weights, torch.device("cpu")).settings.steps == 7
+    alone = varied(run="faster", training=None, sampler={"method": "dds"})
+    assert load(alone, weights, torch.device("cpu")).settings.method == "dds"
+    assert load(alone, weights, torch.device("cpu")).name == "faster"
+
+
+def test_weights_of_another_prior_are_refused(weights):
+    with pytest.raises(UserError, match=r"made by another recipe \('seed' is 42 there, 43 here\)"):
+        load(varied(seed=43), weights, torch.device("cpu"))
+
+
+def test_oracle_scaling_needs_images(weights):
     with pytest.raises(UserError, match=r"scaling: oracle' needs k-space made from images"):
-        load(type(settings).model_validate_json(json.dumps(changed)), weights, torch.device("cpu"))
+        load(varied(sampler={"scaling": "oracle"}), weights, torch.device("cpu"))
 
 
 def test_the_factor_of_the_measured_scale(manifest):

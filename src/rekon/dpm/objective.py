@@ -97,6 +97,10 @@ class DiffusionObjective(Objective):
             totals += losses.double().mean().cpu() / (2 * clean[0].numel())
         return {"val_loss": float(distributed.total(totals.to(self.device))) / len(self.validated)}
 
+    def compile(self) -> None:
+        for network in (self.network, self.average):
+            network.network.compile()  # what is complex stays outside
+
     def _fixed(self, index: int) -> Iterator[Tensor]:
         """A validation slice, `_LEVELS` times: clean, label, sigma, noise. A function of the seed and the slice."""
         generator = torch_generator(self.seed, "validation noise", index=index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,15 +29,26 @@ def one_hot(model: DiffusionModel, contrast: str) -> Tensor:
     return label
 
 
-def start_from(network: Denoiser, model: DiffusionModel, base: Path) -> None:
-    """Fill a prior with the averaged weights of another run, whose labels must mean the same."""
-    _, recipe = load_weights(base)
+def read_prior(weights: Path) -> tuple[Denoiser, DiffusionModel, dict[str, Any]]:
+    """A trained prior (its averaged weights), its model section, and the recipe that made it.
+
+    Raises UserError where the file is missing, damaged, or of another kind of run.
+    """
+    _, recipe = load_weights(weights)
     if recipe.get("kind") != "diffusion":
-        raise UserError(f"{base}: holds a run of kind {recipe.get('kind')!r}, not a diffusion prior.")
-    labels = check(DiffusionModel, recipe["model"], f"{base}, recipe, section 'model'").labels
-    if labels != model.labels:
+        raise UserError(f"{weights}: holds a run of kind {recipe.get('kind')!r}, not a diffusion prior.")
+    model = check(DiffusionModel, recipe["model"], f"{weights}, recipe, section 'model'")
+    prior = build(model)
+    load_into({"ema": prior}, weights)
+    return prior, model, recipe
+
+
+def start_from(network: Denoiser, model: DiffusionModel, base: Path) -> None:
+    """Fill a prior with the averaged weights of another run, whose shapes and labels must be the same."""
+    _, other, _ = read_prior(base)
+    if other.labels != model.labels:
         raise UserError(
-            f"{base}: its contrast labels are {', '.join(labels)}, not {', '.join(model.labels)}; list the contrasts "
-            "of all stages under 'model.contrasts' of both runs."
+            f"{base}: its contrast labels are {', '.join(other.labels)}, not {', '.join(model.labels)}; list the "
+            "contrasts of all stages under 'model.contrasts' of both runs."
         )
     load_into({"ema": network}, base)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,12 +14,12 @@ from rekon.config.base import check
 from rekon.config.dpm import DiffusionModel, SamplerSettings
 from rekon.dpm import faster, posterior, sampling
 from rekon.dpm.edm import Denoiser
-from rekon.dpm.prior import build, one_hot
+from rekon.dpm.prior import one_hot, read_prior
 from rekon.errors import UserError
 from rekon.evaluation.reconstructor import Reconstructor, Scan
 from rekon.physics.operator import SenseOperator
 from rekon.randomness import torch_generator
-from rekon.training.weights import load_into
+from rekon.training.weights import check_recipe
 
 
 class PosteriorSampler(Reconstructor):
@@ -127,21 +128,30 @@ class PosteriorSampler(Reconstructor):
 def load(
     recipe: Recipe, weights: Path, device: torch.device, zeta: Mapping[int, float] | None = None
 ) -> PosteriorSampler:
-    """The prior of `recipe` with `weights`; zeta: data weights by acceleration, found on validation data (`tuning`).
+    """The prior in `weights`, sampled as `recipe` says: its own, or, where nothing is trained, another run's.
 
-    Raises UserError when the file is damaged or of another recipe, or the scaling does not go with the data.
+    zeta: data weights by acceleration, found on validation data (`tuning`). A prior knows neither masks nor samplers,
+    so that other ones need no other training. Raises UserError when the file is damaged, holds no prior or another
+    one than the recipe's, or the scaling does not go with the data.
     """
     source = f"recipe of {recipe.study}/{recipe.run}, section 'model'"
-    model = check(DiffusionModel, recipe.model, source)
-    settings = model.sampler if zeta is None else model.sampler.model_copy(update={"zeta": dict(zeta)})
+    settings = check(DiffusionModel, recipe.model, source).sampler
+    settings = settings if zeta is None else settings.model_copy(update={"zeta": dict(zeta)})
     if settings.scaling == "oracle" and recipe.sampling is None:
         raise UserError(
             f"{source}: 'sampler.scaling: oracle' needs k-space made from images that were divided by their maximum; "
             "give the run 'sampling' instead of 'mask', or use 'measured'."
         )
-    denoiser = build(model)
-    load_into({"ema": denoiser}, weights, recipe.model_dump(mode="json"))
+    denoiser, model, trained = read_prior(weights)
+    if recipe.training is not None:
+        check_recipe(weights, _trained(trained), _trained(recipe.model_dump(mode="json")))
     return PosteriorSampler(recipe.run, denoiser, model, device, settings)
+
+
+def _trained(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a recipe the weights depend on."""
+    model = {key: value for key, value in recipe["model"].items() if key != "sampler"}
+    return {key: value for key, value in recipe.items() if key not in ("mask", "sampling")} | {"model": model}
 
 
 def _safe(scale: Tensor) -> Tensor:
