@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from rekon import safetensors
 from rekon.config.nas import DiscriminatorSettings
 from rekon.errors import UserError
 from rekon.nas.discriminator import Discriminator, Head, LocalNorm, VisionTransformer
-from rekon.training import safetensors
 
 TINY = DiscriminatorSettings(image=32, patch=8, width=16, depth=3, heads=2, levels=(0, 2))
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from rekon import safetensors
 from rekon.config.nas import TokenizerModel
 from rekon.errors import UserError
 from rekon.nas.pretrained import load_var
 from rekon.nas.tokenizer import Tokenizer
-from rekon.training import safetensors
 
 MODEL = TokenizerModel(
     channels=8, multipliers=(1, 1, 2), blocks=2, latent=4, vocabulary=16, grids=(2, 2, 3, 3, 4, 4), condition=6,

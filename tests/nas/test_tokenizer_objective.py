@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 
+from rekon import safetensors
 from rekon.config import Compute, DataSettings, Recipe, TrainingSettings
 from rekon.config.sampling import PATTERNS
 from rekon.errors import UserError
@@ -26,7 +27,6 @@ from rekon.nas.inputs import pattern_of
 from rekon.nas.losses import adversarial_loss, discriminator_loss, ssim
 from rekon.nas.tokenizer import Tokenizer
 from rekon.nas.tokenizer_objective import TokenizerObjective
-from rekon.training import safetensors
 from rekon.training.history import read_history
 from rekon.training.loop import BudgetReached, TrainOutputs, train
 from rekon.training.weights import load_into

@@ -29,7 +29,59 @@ def test_every_learned_rung_beats_zero_filled_by_two_decibels(rung):
 
 def test_the_report_is_one_file_that_needs_no_network():
     page = (ROOT / "reports/index.html").read_text(encoding="utf-8")
-    assert len(page) < 2**20
+    assert len(page) < 2**21
     assert "sim-fastmri-brain" in page and "Table 2" in page
     for needle in ('src="http', "src='http", 'href="http://fonts', "<link rel", "@import"):
         assert needle not in page
+
+
+# --- NAS -------------------------------------------------------------------------------------------------------------
+INSIDE = RESULTS / "nas" / "inspect.npz"
+chain = pytest.mark.skipif(not INSIDE.exists(), reason="the demo's NAS chain has not run")
+
+
+def inside():
+    from rekon.nas.inspection import read_inspection
+
+    return read_inspection(INSIDE)
+
+
+def last_validation(run: str) -> dict:
+    import json
+
+    lines = (ROOT / f"runs/demo/nas/{run}/metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if "val_loss" in row][-1]
+
+
+@chain
+def test_the_tokenizer_reconstructs_six_decibels_above_zero_filled():
+    ceiling = inside().ceiling
+    assert ceiling.tokenizer.mean() >= ceiling.zero_filled.mean() + 6
+
+
+@chain
+def test_tokens_are_predicted_better_than_by_chance_or_habit():
+    accuracy = inside().accuracy
+    forced = accuracy.forced[list(accuracy.runs).index("base")].mean()
+    assert forced >= 5 * accuracy.chance and forced > accuracy.frequent.mean()
+
+
+@chain
+def test_the_teacher_predicts_better_than_the_base_model():
+    assert last_validation("teacher")["val_loss"] < last_validation("base")["val_loss"]
+
+
+@chain
+def test_distillation_brings_the_student_closer_to_the_teacher():
+    kl = dict(zip(inside().divergence.runs, inside().divergence.kl.mean(axis=1), strict=True))
+    assert kl["distilled"] < kl["base"]
+
+
+@chain
+def test_absent_backbones_leave_empty_cells_with_the_reason():
+    import pandas as pd
+
+    rows = pd.read_csv(RESULTS / "nas/distilled/sim-fastmri-brain.csv")
+    assert rows[["lpips_alex", "lpips_vgg", "dists"]].isna().all(axis=None)
+    assert rows["perceptual_reason"].notna().all() and (rows["note"] == "untrained-backbone").all()
+    assert set(rows["pattern"]) == {"es-x", "es-y", "gaussian", "radial"} and set(rows["acceleration"]) == {32}

@@ -37,7 +37,9 @@ class SamplerSettings(Strict):
     zeta: dict[int, float] = Field(default={4: 1.0, 5: 1.25, 6: 1.5}, min_length=1)
     start: Literal["noise", "zero-filled", "sense"] = "noise"  # what sigma_max of noise is added to
     iterations: int = Field(default=5, ge=1)  # dds: conjugate gradients a step
-    stochastic: float = Field(default=0.0, ge=0, le=1)  # dds: new noise at every step; 0: none, 1: as in ancestral sampling
+    stochastic: float = Field(
+        default=0.0, ge=0, le=1
+    )  # dds: new noise at every step; 0: none, 1: as in ancestral sampling
     samples: int = Field(default=1, ge=1)  # draws per slice; the image is the mean of their magnitudes
     seed: int = Field(default=0, ge=0)
     # what k-space is divided by: the largest magnitude of the measured zero-filled image times `scale`, or, as the

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from rekon import safetensors
 from rekon.config.nas import DiscriminatorSettings
 from rekon.errors import UserError
 from rekon.nas.resize import bicubic
-from rekon.training import safetensors
 
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # of CLIP's training images
 _PREFIX = "visual.trunk."  # of the image transformer's tensors in open_clip's files

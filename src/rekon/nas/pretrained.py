@@ -6,9 +6,9 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from rekon import safetensors
 from rekon.errors import UserError
 from rekon.nas.tokenizer import Tokenizer
-from rekon.training import safetensors
 
 log = logging.getLogger(__name__)
 
