@@ -260,3 +260,20 @@ def test_sigkill_at_random_points(manifest, tmp_path):
 def products(folder):
     out = outputs(folder)
     return out.weights.read_bytes(), out.metrics.read_bytes()
+
+
+def test_augmentation_keeps_magnitudes_and_levels_together(manifest):
+    plain, turned = (objective(one, manifest) for one in (recipe(), recipe({"augment": True})))
+    mirrored = []
+    for step in range(4):
+        pairs = (one.batch([0, 1, 2, 3], step) for one in (plain, turned))
+        before, after = next(pairs), next(pairs)
+        assert torch.equal(before["pattern"], after["pattern"])
+        for x, y in zip(before["images"], after["images"], strict=True):
+            mirrored.append(not torch.allclose(x.abs(), y.abs(), atol=1e-5))
+            straight = y.flip(-1) if mirrored[-1] else y
+            phase = (straight * x.conj()).sum() / x.abs().square().sum()  # one for all levels
+            torch.testing.assert_close(phase.abs(), torch.tensor(1.0), atol=1e-4, rtol=0)
+            torch.testing.assert_close(straight, x * phase, atol=1e-4, rtol=1e-3)
+    assert 0 < sum(mirrored) < 16
+    assert torch.equal(turned.batch([1], 2)["images"], turned.batch([0, 1], 2)["images"][1:])

@@ -62,6 +62,9 @@ class TokenizerModel(Strict):
     discriminator: DiscriminatorSettings | None = DiscriminatorSettings()
     perceptual: Literal["lpips-vgg", "lpips-alex"] = "lpips-vgg"  # network of the perceptual loss
     pretrained: str | None = Field(default=None, pattern=Name.pattern)  # VAR's weights in config/backbones.yaml
+    # not the paper's: turn every training slice by a random phase and mirror every other one. A few dozen slices are
+    # not enough to learn from without
+    augment: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> TokenizerModel:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from rekon.nas.inputs import Hierarchy, pattern_of, spread
 from rekon.nas.losses import PerceptualLoss, adversarial_loss, discriminator_loss, ssim
 from rekon.nas.pretrained import load_var
 from rekon.nas.tokenizer import Tokenizer
+from rekon.randomness import generator
 from rekon.training import distributed
 from rekon.training.objective import Objective, Update, optimiser
 
@@ -57,7 +59,7 @@ class TokenizerObjective(Objective):
         self.train, self.validation, self.device, self.seed = train, validation, device, recipe.seed
         self.train_length = len(train)
         self.validated = spread(len(validation), recipe.training.validation_slices)
-        self.weights, self.window = model.losses, model.ssim_window
+        self.weights, self.window, self.augment = model.losses, model.ssim_window, model.augment
         self.tokenizer = Tokenizer(model, recipe.data.size)
         if model.pretrained is not None:
             load_var(self.tokenizer, _file(backbones, model.pretrained, "model.pretrained"))
@@ -77,6 +79,10 @@ class TokenizerObjective(Objective):
         """images complex64 (B, L, H, W), all levels of each slice; pattern int64 (B,), drawn anew at every step."""
         patterns = [pattern_of(self.seed, step, index, self.train.sampling.patterns) for index in indices]
         images = [self.train.levels(index, pattern) for index, pattern in zip(indices, patterns, strict=True)]
+        if self.augment:
+            images = [
+                augmented(x, generator(self.seed, "augment", step, i)) for i, x in zip(indices, images, strict=True)
+            ]
         return {
             "images": torch.stack(images),
             "pattern": torch.tensor([PATTERNS.index(pattern) for pattern in patterns]),
@@ -150,6 +156,15 @@ class TokenizerObjective(Objective):
         loss = adversarial_loss(discriminator.judge(features))
         discriminator.heads.requires_grad_(True)
         return loss
+
+
+def augmented(x_LHW: Tensor, random: np.random.Generator) -> Tensor:
+    """All levels of a slice turned by one random phase and, every other time, mirrored along W: complex64 (L, H, W).
+
+    A scanner's phase is arbitrary, and so nearly is left and right of a head; the magnitude is what is compared.
+    """
+    turned = x_LHW * torch.polar(torch.tensor(1.0), torch.tensor(random.uniform(0, 2 * np.pi), dtype=torch.float32))
+    return turned.flip(-1) if random.uniform() < 0.5 else turned
 
 
 def _psnr(image_BHW: Tensor, reference_BHW: Tensor) -> Tensor:
