@@ -1,7 +1,8 @@
 """Training of the prior: what a batch holds, the golden loss curve, exact resume, fine-tuning.
 
 The golden curve (tests/golden/dpm.json) holds what a refactoring must reproduce. After a change that is meant to
-change training, write it anew with `REKON_WRITE_GOLDEN=1 pytest tests/dpm/test_prior_training.py` and say so in the commit.
+change training, write it anew with `REKON_WRITE_GOLDEN=1 pytest tests/dpm/test_prior_training.py` and say so in the
+commit.
 """
 
 import json

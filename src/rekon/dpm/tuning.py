@@ -57,7 +57,7 @@ def sweep(
     """Try every weight at every acceleration on the same slices with the same noise.
 
     slices: a validation set with maps; masks: nominal R -> mask of a slice, bool (W,) or (H, W); indices: the slices
-    that are tried. Slices that a mask and a number of coils unite are drawn as one batch.
+    that are tried; those with the same mask and number of coils are drawn as one batch.
     """
     if not indices:
         raise UserError(f"{slices.path}: no slices to tune zeta on; raise the number of its volumes.")
