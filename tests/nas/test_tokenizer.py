@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from rekon.config.nas import TokenizerModel
 from rekon.errors import UserError
 from rekon.nas.encoder import as_input
+from rekon.nas.losses import ssim
 from rekon.nas.resize import area, bicubic
 from rekon.nas.tokenizer import NO_PATTERN, Tokenizer, phi_index
 
@@ -41,6 +42,15 @@ def test_bicubic_is_torchs(old, new):
     x = torch.randn(2, 3, old, old + 1, dtype=torch.float64)
     expected = F.interpolate(x, (new, new + 2), mode="bicubic", align_corners=False)
     torch.testing.assert_close(bicubic(x, (new, new + 2)), expected)
+
+
+def test_training_after_evaluation_in_one_process():
+    x = torch.randn(1, 1, 23, 23, requires_grad=True)
+    with torch.inference_mode():
+        area(x, (9, 9)), bicubic(x, (31, 31)), ssim(x[0], x[0])
+    value = area(x, (9, 9)).square().sum() + bicubic(x, (31, 31)).square().sum() + ssim(x[0], x[0] * x[0]).sum()
+    value.backward()
+    assert x.grad.any()
 
 
 def test_paper_size():

@@ -78,4 +78,5 @@ def _window(kind: Window, size: int, device: torch.device) -> Tensor:
     matrix = np.zeros((size - len(weights) + 1, size))
     for i, row in enumerate(matrix):
         row[i : i + len(weights)] = weights / weights.sum()
-    return torch.from_numpy(matrix).float().to(device)
+    with torch.inference_mode(False):  # kept for whoever comes next, who may want gradients
+        return torch.from_numpy(matrix).float().to(device)

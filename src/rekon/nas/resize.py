@@ -48,7 +48,8 @@ def _matrix(kind: str, old: int, new: int, device: torch.device, dtype: torch.dt
             first = math.floor(centre) - 1
             for j in range(first, first + 4):
                 weights[i, min(max(j, 0), old - 1)] += _cubic(abs(centre - j))
-    return torch.from_numpy(weights).to(device, dtype)
+    with torch.inference_mode(False):  # kept for whoever comes next, who may want gradients
+        return torch.from_numpy(weights).to(device, dtype)
 
 
 def _cubic(x: float) -> float:
