@@ -59,7 +59,7 @@ def test_the_tokenizer_reconstructs_far_better_than_zero_filled():
     ceiling = inside().ceiling
     assert ceiling.tokenizer.mean() >= ceiling.zero_filled.mean() + 3.5
     last = last_validation("aqvae")
-    assert last["val_psnr"] >= last["val_psnr_zero_filled"] + 5
+    assert last["val_psnr"] >= last["val_psnr_zero_filled"] + 4
 
 
 @chain
