@@ -100,6 +100,15 @@ def calibrate_set(manifest: Path, folder: Annotated[Path, typer.Option()], threa
     calibrate_all(manifest, folder, threads)
 
 
+def pattern_of(spec: str) -> str | None:
+    """The pattern that a mask's settings name; None where they name none, or are no settings at all."""
+    try:
+        value = json.loads(spec)
+    except json.JSONDecodeError:
+        return None
+    return value.get("pattern") if isinstance(value, dict) else None
+
+
 @app.command(rich_help_panel=DATA)
 def make_mask(spec: Spec, size: Annotated[str, typer.Option(help="HxW")], output: Output) -> None:
     """Write a sampling mask for a matrix: along the phase encodings, or over both axes with an exact count."""
@@ -108,7 +117,7 @@ def make_mask(spec: Spec, size: Annotated[str, typer.Option(help="HxW")], output
     from rekon.physics import masks, patterns
 
     height, width = (int(n) for n in size.split("x"))
-    if json.loads(spec)["pattern"] in PATTERNS:
+    if pattern_of(spec) in PATTERNS:
         exact = patterns.make_exact_mask(model_of(ExactMaskSettings, spec), (height, width))
         patterns.write_exact_mask(output, exact)
     else:
