@@ -18,8 +18,9 @@ from rekon.config import (
     Study,
 )
 from rekon.config.base import Strict, check, load
+from rekon.config.classical import ClassicalModel
 from rekon.config.nas import DistilledModel, ImageUnetModel, TokenizerModel, TransformerModel
-from rekon.config.ueps import ClassicalModel, UnrolledModel
+from rekon.config.ueps import UnrolledModel
 from rekon.errors import UserError
 
 MODELS: dict[str, type[Strict]] = {

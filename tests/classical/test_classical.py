@@ -6,7 +6,7 @@ import torch
 
 from rekon.classical.sense import Sense, sense
 from rekon.classical.zero_filled import ZeroFilled
-from rekon.config.ueps import ClassicalModel
+from rekon.config.classical import ClassicalModel
 from rekon.physics.coils import rss
 from rekon.physics.fft import fft2c, ifft2c
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rekon.config.ueps import ClassicalModel
+from rekon.config.classical import ClassicalModel
 from rekon.evaluation.reconstructor import Reconstructor
 
 if TYPE_CHECKING:

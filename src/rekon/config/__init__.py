@@ -4,6 +4,7 @@ base      strictness, and one-sentence errors that name file and key
 datasets  config/datasets.yaml: the catalogue
 recipe    what defines a run: model, data, mask, training
 sampling  patterns over both axes of k-space, and hierarchies of them
+classical the model section of runs without training
 ueps      the model section of the UEPS study
 nas       the model sections of the NAS study
 backbones config/backbones.yaml: pretrained networks that others publish

@@ -1,8 +1,6 @@
-"""The model section of the UEPS study's recipes, and of runs without training."""
+"""The model section of the UEPS study's recipes."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -62,11 +60,3 @@ class UnrolledModel(Strict):
             if any(n % 2 or (self.vit and n % self.vit.patch) for n in self.schedule):
                 raise ValueError("'schedule' needs even sizes that are multiples of the patch")
         return self
-
-
-class ClassicalModel(Strict):
-    """A reconstruction without training."""
-
-    method: Literal["zero-filled", "sense"]
-    iterations: int = Field(default=30, ge=1)  # conjugate gradients
-    ridge: float = Field(default=0.01, ge=0)  # Tikhonov weight, relative to the largest eigenvalue of the data term

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def reconstructor(recipe: Recipe, trained: Trained, device: torch.device) -> Reconstructor:
     """Zero-filled or SENSE, as the model section says."""
     from rekon.config.base import check
-    from rekon.config.ueps import ClassicalModel
+    from rekon.config.classical import ClassicalModel
 
     model = check(ClassicalModel, recipe.model, f"recipe of {recipe.study}/{recipe.run}")
     if model.method == "zero-filled":
