@@ -14,15 +14,21 @@ if TYPE_CHECKING:
 
 
 def reconstructor(recipe: Recipe, trained: Trained, device: torch.device) -> Reconstructor:
-    """Zero-filled or SENSE, as the model section says."""
+    """Zero-filled, SENSE or l1-wavelet, as the model section says."""
     from rekon.config.base import check
     from rekon.config.classical import ClassicalModel
 
     model = check(ClassicalModel, recipe.model, f"recipe of {recipe.study}/{recipe.run}")
-    if model.method == "zero-filled":
-        from rekon.classical.zero_filled import ZeroFilled
+    match model.method:
+        case "zero-filled":
+            from rekon.classical.zero_filled import ZeroFilled
 
-        return ZeroFilled()
-    from rekon.classical.sense import Sense
+            return ZeroFilled()
+        case "sense":
+            from rekon.classical.sense import Sense
 
-    return Sense(model)
+            return Sense(model)
+        case "l1-wavelet":
+            from rekon.classical.wavelet import L1Wavelet
+
+            return L1Wavelet(model)
