@@ -132,7 +132,7 @@ class Plan:
     def uses_maps(self, recipe: Recipe) -> bool:
         """Whether scoring a run reads coil maps."""
         combined = recipe.data.reference == "combined" or recipe.kind == "diffusion"
-        return bool(recipe.sampling) or combined or recipe.model.get("method") == "sense"
+        return bool(recipe.sampling) or combined or recipe.model.get("method") in ("sense", "l1-wavelet")
 
     def inspected(self, study: str) -> list[str]:
         """Runs whose insides the report shows; none unless all that the study names are trained at this scale."""
