@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, RootModel, model_validator
+from pydantic import Field, RootModel, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from rekon.config.base import Name, Strict
 
@@ -44,6 +44,7 @@ class Simulation(Strict):
     thickness: float = Field(gt=0)
     coils: tuple[int, ...] = Field(min_length=1)  # subject i gets coils[i modulo length]
     coil_distance: float = Field(gt=0)  # of the coil loops' centres from the isocentre
+    lesion: Literal["stroke"] | None = None  # that every subject has: an acute infarct
     snr: float = Field(gt=0)  # brightest tissue over noise standard deviation in the fully sampled RSS image, about
     seed: int = 0
 
@@ -55,7 +56,17 @@ class Simulation(Strict):
             raise ValueError("'phase_lines' must lie between 8 and the second size of 'matrix'")
         if not self.sequences:
             raise ValueError("'sequences' needs at least one contrast")
+        if self.lesion == "stroke" and self.phantom != "brain":
+            raise ValueError("'lesion: stroke' needs 'phantom: brain'")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_no_lesion(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A set without a lesion is written without the key: its files are not made again because others have one."""
+        value: dict[str, Any] = plain(self)
+        if value["lesion"] is None:
+            del value["lesion"]
+        return value
 
 
 class RemoteFile(Strict):

@@ -2,6 +2,7 @@
 
     warp      a subject's shape: random affine and diffeomorphic B-spline deformation
     anatomy   head: MNI grey and white matter, CSF, skull, scalp, vessels, lesions
+    stroke    an acute infarct in an artery's territory
     face      what lies below the brain: face, neck, cervical spine
     vessels   arteries, veins and sinuses as tubes
     knee      a procedural knee

@@ -15,6 +15,7 @@ from scipy import ndimage
 from rekon.data.phantom.face import Face
 from rekon.data.phantom.grids import Floats, on_plane
 from rekon.data.phantom.shapes import ellipsoid, inside, over, smooth_min
+from rekon.data.phantom.stroke import Stroke
 from rekon.data.phantom.tissue import INDEX, NAMES
 from rekon.data.phantom.vessels import Vessels
 from rekon.data.phantom.warp import Warp, evaluate, lattice
@@ -78,8 +79,11 @@ def _cranium(points: Floats) -> Floats:
 class Head:
     """One subject's head. Positions are scanner mm, right-anterior-superior, the isocentre at the template's origin."""
 
-    def __init__(self, rng: np.random.Generator, face: bool) -> None:
-        """rng: the subject's stream; face: draw what lies below the brain (sagittal and coronal views)."""
+    def __init__(self, rng: np.random.Generator, face: bool, stroke: Stroke | None = None) -> None:
+        """rng: the subject's stream; face: draw what lies below the brain (sagittal and coronal views).
+
+        stroke: an infarct; such a head has no mass beside it.
+        """
         self.warp = Warp(rng, mean=0.95, scale=0.03)
         self.folds = lattice(rng, FOLDS)
         self.thick = lattice(rng, THICK)
@@ -93,6 +97,9 @@ class Head:
         self.b0 = rng.normal(0, 1, 9) * (0.05, 0.05, 0.08, 0.05, 0.05, 0.05, 0.08, 0.08, 0.08)  # ppm at 100 mm
         self.sinus = rng.uniform(0.7, 1.3, 3)
         self.lesions = self._lesions(rng)
+        self.stroke = stroke
+        if stroke is not None:
+            self.lesions = [lesion for lesion in self.lesions if lesion[0] != "mass"]
 
     @staticmethod
     def _lesions(rng: np.random.Generator) -> list[tuple[str, NDArray, float]]:
@@ -169,6 +176,8 @@ class Head:
         for name, fraction in zip(("grey", "white", "csf"), weight, strict=True):
             out[INDEX[name]] = fraction * brain
         self._nuclei(out, p)
+        if self.stroke is not None:
+            self.stroke.befall(out, p)
         self._add_lesions(out, p, folds)
         return out
 

@@ -33,7 +33,13 @@ def subject(dataset_name: str, simulation: Simulation, number: int, view: View) 
         return Knee(rng)
     from rekon.data.phantom.anatomy import Head
 
-    return Head(rng, face=view != "axial")
+    stroke = None
+    if simulation.lesion == "stroke":
+        from rekon.data.phantom.stroke import Stroke
+
+        # a stream of its own: but for its lesions the head is the one that this number has without the setting
+        stroke = Stroke(generator(simulation.seed, f"phantom/{dataset_name}/stroke", index=number))
+    return Head(rng, face=view != "axial", stroke=stroke)
 
 
 def simulated_scan(
