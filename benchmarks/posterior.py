@@ -146,7 +146,7 @@ def main() -> None:
     mask = make_mask(MaskSettings(pattern="equispaced_fraction", acceleration=options.acceleration), size[1])
     columns, r = torch.from_numpy(mask.columns), options.acceleration
     tuned, kept = list(range(0, options.slices, 2)), list(range(1, options.slices, 2))
-    scale = measured_scale(slices, lambda example: mask.columns, tuned)
+    scale = measured_scale(slices, [lambda example: mask.columns], tuned)
     print(f"{size[0]} x {size[1]}, R = {r}, {mask.lines} lines, k-space scaled by {scale:.2f}\n")
     heads = f"{'zeta':>7} {'eval.':>6} {'diff.':>6} {'NRMSE':>7} {'s/slice':>8} {'eval. x':>8} {'time x':>7} NRMSE x"
     print(f"{'sampler':22} {heads}")

@@ -11,7 +11,7 @@ from rekon.config import EvaluationSettings, MaskSettings, Recipe
 from rekon.config.dpm import SamplerSettings
 from rekon.dpm.prior import build
 from rekon.dpm.reconstructor import PosteriorSampler, load
-from rekon.dpm.tuning import Row, Sweep, measured_scale, read_rows, read_zeta, scan_of, sweep, write_sweep
+from rekon.dpm.tuning import Row, Sweep, measured_scale, read_rows, read_tuned, scan_of, sweep, write_sweep
 from rekon.errors import UserError
 from rekon.evaluation.metrics import nmse
 from rekon.evaluation.reconstructor import Scan
@@ -147,9 +147,9 @@ def test_oracle_scaling_needs_images(weights):
 
 def test_the_factor_of_the_measured_scale(manifest):
     slices = priors.slices(manifest)
-    factor = measured_scale(slices, lambda example: COLUMNS, range(4))
+    factor = measured_scale(slices, [lambda example: COLUMNS], range(4))
     assert 1 < factor < 2
-    assert measured_scale(slices, lambda example: np.ones_like(COLUMNS), range(4)) == pytest.approx(1)
+    assert measured_scale(slices, [lambda example: np.ones_like(COLUMNS)], range(4)) == pytest.approx(1)
 
 
 def test_scored_like_any_other_method(manifest):
@@ -178,7 +178,7 @@ def test_sweep(manifest, tmp_path):
     image = reconstructed(reconstructor, example, maps)
     assert alone == pytest.approx(np.sqrt(nmse(example.target.numpy(), image.numpy())), rel=1e-3)
     write_sweep(tmp_path / "zeta.json", found)
-    assert read_zeta(tmp_path / "zeta.json") == found.best
+    assert read_tuned(tmp_path / "zeta.json") == (found.best, found.settings.scale)
     assert read_rows(tmp_path / "zeta.json") == found.rows
 
 
@@ -192,7 +192,7 @@ def test_mistakes_of_a_sweep(manifest, tmp_path):
         sweep(sampler(), priors.slices(manifest), {4: lambda _: COLUMNS}, (0.1,), [])
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(UserError, match=r"other\.json: holds no sweep"):
-        read_zeta(tmp_path / "other.json")
+        read_tuned(tmp_path / "other.json")
 
 
 def test_a_scan_knows_nothing_of_the_reference(manifest):

@@ -38,6 +38,7 @@ def test_parity_with_skimage_and_formulas(data_range):
     assert result.ssim == pytest.approx(structural_similarity(x, y, data_range=data_range), abs=1e-9)
     assert result.ssim == pytest.approx(plain_ssim(x, y, data_range), abs=1e-9)
     assert result.nmse == pytest.approx(np.linalg.norm(x - y) ** 2 / np.linalg.norm(x) ** 2, abs=1e-12)
+    assert result.nrmse == pytest.approx(np.linalg.norm(x - y) / np.linalg.norm(x), abs=1e-12)
 
 
 @settings(max_examples=25, deadline=None)
@@ -49,7 +50,7 @@ def test_scaling_images_and_range_together_changes_nothing(seed, scale):
 
 def test_equal_images():
     target, _ = images(1)
-    assert score(target, target, 1.0) == (float("inf"), pytest.approx(1.0), 0.0)
+    assert score(target, target, 1.0) == (float("inf"), pytest.approx(1.0), 0.0, 0.0)
 
 
 def test_doubling_the_range_adds_six_decibels():

@@ -17,7 +17,7 @@ def panel(**changes) -> Panel:
 
 @pytest.mark.parametrize("scored", [True, False])
 def test_round_trip(tmp_path, scored):
-    extra = {"target": np.ones((3, 4), np.float32), "score": Score(30.0, 0.9, 0.01)} if scored else {}
+    extra = {"target": np.ones((3, 4), np.float32), "score": Score(30.0, 0.9, 0.01, 0.1)} if scored else {}
     written = panel(**extra)
     write_panels(tmp_path / "p.npz", {"radial-R32": written, "es-x-R32": panel(slice=4)})
     panels = read_panels(tmp_path / "p.npz")

@@ -104,7 +104,9 @@ def test_metrics_are_those_of_the_masked_reconstruction():
     data = FakeSet([example(0)])
     row = run(ZeroFilled(), data).rows.iloc[0]
     image = rss(ifft2c(data.items[0].kspace * torch.from_numpy(MASK)), 0).numpy()
-    assert tuple(row[["psnr", "ssim", "nmse"]]) == pytest.approx(score(data.items[0].target.numpy(), image, 4.0))
+    assert tuple(row[["psnr", "ssim", "nmse", "nrmse"]]) == pytest.approx(
+        score(data.items[0].target.numpy(), image, 4.0)
+    )
 
 
 def test_the_method_sees_only_measured_samples_and_no_uncounted_call_but_the_first():
@@ -116,6 +118,40 @@ def test_the_method_sees_only_measured_samples_and_no_uncounted_call_but_the_fir
         assert maps is None and torch.equal(mask, torch.from_numpy(MASK))
         assert torch.count_nonzero(kspace[..., ~torch.from_numpy(MASK)]) == 0
     assert rows["psnr"].tolist() == [float("inf")] * 3
+
+
+class Together(ZeroFilled):
+    """Takes several slices at once."""
+
+    batch, warms_up = 4, False
+
+    def __init__(self):
+        self.sizes = []
+
+    def many(self, kspace, mask, maps, scans):
+        assert len(scans) == len(kspace)
+        self.sizes.append(len(kspace))
+        return super().many(kspace, mask, maps, scans)
+
+
+def test_slices_come_together_as_far_as_mask_and_coils_agree():
+    """Six slices of three coils, then two of five: batches of four, two and two, and the rows of single calls."""
+    wide = [fft2c(torch.randn(5, H, W, dtype=torch.complex64)) for _ in range(2)]
+    items = [example(i) for i in range(6)]
+    items += [example(6 + i, kspace=one, target=rss(ifft2c(one), 0)) for i, one in enumerate(wide)]
+    method = Together()
+    rows, panels = run(method, FakeSet(items))
+    assert method.sizes == [4, 2, 2]
+    alone, panels_alone = run(ZeroFilled(), FakeSet(items))
+    assert rows.drop(columns="milliseconds").equals(alone.drop(columns="milliseconds"))
+    for name, panel in panels.items():
+        np.testing.assert_array_equal(panel.reconstruction, panels_alone[name].reconstruction)
+
+
+def test_masks_of_their_own_are_not_mixed():
+    method = Together()
+    evaluate(method, FakeSet([example(i) for i in range(6)]), TWO, EvaluationSettings(), dataset="set")
+    assert method.sizes == [4, 2, 1, 1, 1, 1, 1, 1]
 
 
 def test_maps_reach_the_method_that_needs_them():
@@ -154,7 +190,7 @@ def test_prospective_sets_are_reconstructed_but_not_scored():
     data = FakeSet([example(0, kspace=full.kspace * own, target=None, mask=own)])
     rows, panels = run(ZeroFilled(), data)
     panel = panels["as-acquired"]
-    assert rows[["psnr", "ssim", "nmse"]].isna().all(axis=None)
+    assert rows[["psnr", "ssim", "nmse", "nrmse"]].isna().all(axis=None)
     assert rows["reason"][0].startswith("no reference") and rows["pattern"][0] == "as acquired"
     assert rows["effective_acceleration"][0] == pytest.approx(H * W / int(own.sum()))
     assert panel.target is None and panel.score is None and panel.reconstruction.shape == (H, W)

@@ -19,6 +19,19 @@ class AugmentSettings(Strict):
     translation: float = Field(default=0.125, ge=0)  # standard deviation, of the image's side
 
 
+class TuningSettings(Strict):
+    """The search for zeta on validation slices."""
+
+    zetas: tuple[float, ...] = Field(default=(0.5, 1.0, 2.0, 4.0, 8.0), min_length=1)
+    slices: int = Field(default=16, ge=1)  # of the validation set, evenly spread; fewer where it has fewer
+
+    @model_validator(mode="after")
+    def _positive(self) -> TuningSettings:
+        if any(zeta <= 0 for zeta in self.zetas) or len(set(self.zetas)) < len(self.zetas):
+            raise ValueError("'zetas' must be different numbers above 0")
+        return self
+
+
 class SamplerSettings(Strict):
     """How an image is drawn from the posterior. The defaults are the published loop.
 
@@ -45,7 +58,8 @@ class SamplerSettings(Strict):
     # what k-space is divided by: the largest magnitude of the measured zero-filled image times `scale`, or, as the
     # authors do, of the fully sampled image, which nobody has at the scanner
     scaling: Literal["measured", "oracle"] = "measured"
-    scale: float = Field(default=1.0, gt=0)
+    scale: float | None = Field(default=None, gt=0)  # null: found on validation slices, with zeta; without those 1
+    tuning: TuningSettings | None = TuningSettings()  # null: `zeta` is used as it stands
 
     @field_validator("zeta", mode="before")
     @classmethod

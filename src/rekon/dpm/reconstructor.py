@@ -29,6 +29,8 @@ class PosteriorSampler(Reconstructor):
     """
 
     needs_maps = True
+    batch = 16
+    warms_up = False
 
     def __init__(
         self,
@@ -55,6 +57,11 @@ class PosteriorSampler(Reconstructor):
         assert maps is not None, "posterior sampling needs coil maps"
         assert self.scan is not None, "`prepare` comes before every call"
         return self.draw(kspace[None], mask, maps[None], [self.scan]).abs().mean(dim=1)[0]
+
+    def many(self, kspace: Tensor, mask: Tensor, maps: Tensor | None, scans: Sequence[Scan]) -> Tensor:
+        """All slices walk down the noise levels together: one evaluation of the network serves them all."""
+        assert maps is not None, "posterior sampling needs coil maps"
+        return self.draw(kspace, mask, maps, scans).abs().mean(dim=1)
 
     def draw(
         self,
@@ -122,21 +129,26 @@ class PosteriorSampler(Reconstructor):
         """What brings each slice to a maximum of about 1, (B, 1, 1, 1); 0 for a slice without signal."""
         if self.settings.scaling == "oracle":  # `ImageSet` has divided by the fully sampled image's maximum
             return torch.ones(len(kspace), 1, 1, 1, device=kspace.device)
-        return self.settings.scale * operator.adjoint(kspace).abs().amax(dim=(-2, -1))[:, None, None, None]
+        return (self.settings.scale or 1.0) * operator.adjoint(kspace).abs().amax(dim=(-2, -1))[:, None, None, None]
 
 
 def load(
-    recipe: Recipe, weights: Path, device: torch.device, zeta: Mapping[int, float] | None = None
+    recipe: Recipe,
+    weights: Path,
+    device: torch.device,
+    zeta: Mapping[int, float] | None = None,
+    scale: float | None = None,
 ) -> PosteriorSampler:
     """The prior in `weights`, sampled as `recipe` says: its own, or, where nothing is trained, another run's.
 
-    zeta: data weights by acceleration, found on validation data (`tuning`). A prior knows neither masks nor samplers,
-    so that other ones need no other training. Raises UserError when the file is damaged, holds no prior or another
+    zeta, scale: found on validation data (`tuning`); they replace the recipe's. A prior knows neither masks nor
+    samplers, so that other ones need no other training. Raises UserError when the file is damaged, holds no prior or another
     one than the recipe's, or the scaling does not go with the data.
     """
     source = f"recipe of {recipe.study}/{recipe.run}, section 'model'"
     settings = check(DiffusionModel, recipe.model, source).sampler
     settings = settings if zeta is None else settings.model_copy(update={"zeta": dict(zeta)})
+    settings = settings if scale is None else settings.model_copy(update={"scale": scale})
     if settings.scaling == "oracle" and recipe.sampling is None:
         raise UserError(
             f"{source}: 'sampler.scaling: oracle' needs k-space made from images that were divided by their maximum; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,20 +82,24 @@ def sweep(
     return Sweep(rows, sampler.settings, sampler.name, slices.dataset)
 
 
-def measured_scale(slices: SliceSet | ImageSet, mask: Callable[[Example], np.ndarray], indices: Sequence[int]) -> float:
+def measured_scale(
+    slices: SliceSet | ImageSet, masks: Iterable[Callable[[Example], np.ndarray]], indices: Sequence[int]
+) -> float:
     """The factor `sampler.scale`: by how much the combined image's maximum exceeds that of its zero-filled version.
 
-    Median over slices, of a training set: what `scaling: measured` needs to bring images to a maximum of about 1.
+    Median over masks and slices that are no test data: what `scaling: measured` needs to bring images to a maximum of
+    about 1.
     """
     ratios = []
-    for index in indices:
-        example = slices.item(index)
-        maps, sampled = slices.maps(example), torch.as_tensor(mask(example), dtype=torch.bool)
-        full = SenseOperator(maps, torch.ones_like(sampled)).adjoint(example.kspace).abs().max()
-        zero_filled = SenseOperator(maps, sampled).adjoint(example.kspace).abs().max()
-        if zero_filled > 0:
-            ratios.append(float(full / zero_filled))
-    return float(np.median(ratios))
+    for mask in masks:
+        for index in indices:
+            example = slices.item(index)
+            maps, sampled = slices.maps(example), torch.as_tensor(mask(example), dtype=torch.bool)
+            full = SenseOperator(maps, torch.ones_like(sampled)).adjoint(example.kspace).abs().max()
+            zero_filled = SenseOperator(maps, sampled).adjoint(example.kspace).abs().max()
+            if zero_filled > 0:
+                ratios.append(float(full / zero_filled))
+    return float(np.median(ratios)) if ratios else 1.0
 
 
 def write_sweep(path: Path | str, found: Sweep) -> None:
@@ -107,17 +111,25 @@ def write_sweep(path: Path | str, found: Sweep) -> None:
     write_json(path, made | {"rows": rows, "best": best})
 
 
-def read_zeta(path: Path | str) -> dict[int, float]:
-    """Acceleration -> weight, as `write_sweep` left it; UserError when the file is something else."""
+class Tuned(NamedTuple):
+    """What a sweep found."""
+
+    zeta: dict[int, float]  # by acceleration
+    scale: float | None  # of the sampler's settings
+
+
+def read_tuned(path: Path | str) -> Tuned:
+    """What `write_sweep` left; UserError when the file is something else."""
     content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT or not content.get("best"):
         raise UserError(f"{path}: holds no sweep of zeta; delete it and tune again.")
-    return {int(acceleration): float(zeta) for acceleration, zeta in content["best"].items()}
+    best = {int(acceleration): float(zeta) for acceleration, zeta in content["best"].items()}
+    return Tuned(best, content["settings"]["scale"])
 
 
 def read_rows(path: Path | str) -> list[Row]:
     """Every weight tried, for the report's figure."""
-    read_zeta(path)
+    read_tuned(path)
     return [Row(**row) for row in read_json(path)["rows"]]
 
 

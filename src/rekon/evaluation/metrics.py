@@ -9,17 +9,18 @@ from skimage.metrics import structural_similarity
 
 WINDOW = 7  # SSIM's side, pixels: skimage's default, used by fastMRI and UEPS
 HIGHER_IS_BETTER = {
-    "psnr": True, "ssim": True, "nmse": False, "lpips_alex": False, "lpips_vgg": False, "dists": False,
+    "psnr": True, "ssim": True, "nmse": False, "nrmse": False, "lpips_alex": False, "lpips_vgg": False, "dists": False,
     "milliseconds": False,
 }  # fmt: skip
 
 
 class Score(NamedTuple):
-    """Quality of one slice: PSNR in dB, SSIM in [-1, 1], NMSE without unit."""
+    """Quality of one slice: PSNR in dB, SSIM in [-1, 1], NMSE and NRMSE without unit."""
 
     psnr: float
     ssim: float
     nmse: float
+    nrmse: float  # square root of nmse
 
 
 def psnr(target: np.ndarray, reconstruction: np.ndarray, data_range: float) -> float:
@@ -50,8 +51,9 @@ def score(target: np.ndarray, reconstruction: np.ndarray, data_range: float) -> 
     target, reconstruction: real magnitude images (H, W); data_range: what counts as full scale, > 0, in the images'
     unit (UEPS: the maximum of the target's whole volume).
     """
+    error = nmse(target, reconstruction)
     return Score(
-        psnr(target, reconstruction, data_range), ssim(target, reconstruction, data_range), nmse(target, reconstruction)
+        psnr(target, reconstruction, data_range), ssim(target, reconstruction, data_range), error, float(np.sqrt(error))
     )
 
 

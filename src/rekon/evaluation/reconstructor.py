@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -27,9 +28,11 @@ class Reconstructor(ABC):
     name: str
     needs_maps: bool  # True: `maps` is given, computed from fully sampled data
     note: str = ""  # what a reader of this method's rows has to know, one phrase
+    batch: int = 1  # slices that `many` is worth being given at once
+    warms_up: bool = True  # False: a call is so long that what only the first one costs does not matter
 
     def prepare(self, scan: Scan) -> None:  # noqa: B027 -- most methods need to know nothing of the scan
-        """Take note of the slice that the next call reconstructs. Comes before every call, and is not timed."""
+        """Take note of the slice that the next call reconstructs. Comes before every call."""
 
     @abstractmethod
     def __call__(self, kspace: torch.Tensor, mask: torch.Tensor, maps: torch.Tensor | None = None) -> torch.Tensor:
@@ -38,3 +41,18 @@ class Reconstructor(ABC):
         kspace: complex64 (coil, H, W), zero where not measured, centred orthonormal FFT; mask: bool (W,) or (H, W);
         maps: complex64 (coil, H, W) or None. Returns a float32 magnitude image (H, W) on the same device.
         """
+
+    def many(
+        self, kspace: torch.Tensor, mask: torch.Tensor, maps: torch.Tensor | None, scans: Sequence[Scan]
+    ) -> torch.Tensor:
+        """Reconstruct B slices with the same mask and as many coils; the images are those of single calls.
+
+        kspace, maps: complex64 (B, coil, H, W). Returns float32 (B, H, W).
+        """
+        import torch
+
+        images = []
+        for number, scan in enumerate(scans):
+            self.prepare(scan)
+            images.append(self(kspace[number], mask, None if maps is None else maps[number]))
+        return torch.stack(images)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     "dataset", "volume", "subject", "slice", "contrast", "pattern", "acceleration", "effective_acceleration", "coils",
-    "psnr", "ssim", "nmse", *PERCEPTUAL, "milliseconds", "reason", "perceptual_reason", "note",
+    "psnr", "ssim", "nmse", "nrmse", *PERCEPTUAL, "milliseconds", "reason", "perceptual_reason", "note",
 ]  # fmt: skip
 AS_ACQUIRED = "as acquired"
 NO_REFERENCE = "no reference: prospectively undersampled"
@@ -118,9 +118,9 @@ def evaluate(
     the first volume, hence the same for every run. progress: called with slices done, over all samplings, and how
     many there are.
 
-    `milliseconds` is the wall time of one call on one slice, all coils, without loading and masking; the device is
-    waited for, and a call that is not counted goes before the first slice of every shape, so that compilation and
-    allocation do not count.
+    `milliseconds` is the wall time of one slice, all coils, without loading and masking: of a call, divided by the
+    slices it was given. The device is waited for, and a call that is not counted goes before the first slice of every
+    shape, so that compilation and allocation do not count.
 
     The same pixels are scored whatever the reconstructor: `settings.crop` "raw" takes each example's `crop_box`;
     `settings.data_range` names full scale.
@@ -138,58 +138,63 @@ def evaluate(
     perceptual = Perceptual(settings.perceptual, backbones or {}, device)
     rows: list[dict[str, object]] = []
     panels: dict[str, Panel] = {}
-    for done, index, example, scan, sampled in _undersampled(slices, samplings, dataset):
-        measured = (example.kspace * sampled).to(device)
-        arguments = (
-            measured,
-            sampled.to(device),
-            maps(example).to(device) if reconstructor.needs_maps and maps else None,
+    for group in _batches(_undersampled(slices, samplings, dataset), reconstructor.batch):
+        measured = torch.stack([turn.example.kspace * turn.sampled for turn in group]).to(device)
+        given = (
+            torch.stack([maps(turn.example) for turn in group]).to(device)
+            if maps and reconstructor.needs_maps
+            else None
         )
+        arguments = (measured, group[0].sampled.to(device), given, [turn.scan for turn in group])
         with torch.inference_mode():
-            if tuple(measured.shape) not in warm:
-                reconstructor.prepare(scan)
-                reconstructor(*arguments)
+            if reconstructor.warms_up and tuple(measured.shape) not in warm:
+                reconstructor.many(*arguments)
                 warm.add(tuple(measured.shape))
-            reconstructor.prepare(scan)
-            image, milliseconds = _timed(reconstructor, arguments)
-        box = crop_box(example, settings.crop)
-        picture = image.float().cpu().numpy()[box]
-        target = None if example.target is None or example.mask is not None else example.target.cpu().numpy()[box]
-        quality, full_scale = _quality(target, picture, example.data_range, settings.data_range)
-        # without a reference, or with an empty one, the row's `reason` speaks for these columns too
-        likeness, why_not = ({}, "") if target is None or not quality else perceptual(target, picture, full_scale)
-        rows.append(
-            {
-                **scan._asdict(),
-                # not None: one type in the column, whether or not a set has slices as acquired
-                "acceleration": float("nan") if scan.acceleration is None else scan.acceleration,
-                "effective_acceleration": sampled.numel() / int(sampled.sum()),
-                "coils": int(example.kspace.shape[0]),
-                **(quality._asdict() if quality else dict.fromkeys(Score._fields)),
-                **{metric: likeness.get(metric) for metric in PERCEPTUAL},
-                "milliseconds": milliseconds,
-                "reason": "" if quality else NO_REFERENCE if target is None else EMPTY,
-                "perceptual_reason": why_not,
-                "note": reconstructor.note,
-            }
-        )
-        if index == shown:
-            zero_filled = _zero_filled(measured).cpu().numpy()[box]
-            panels[panel_key(scan.pattern, scan.acceleration)] = Panel(
-                example.volume, example.slice, picture, zero_filled, full_scale, target, quality
+            images, milliseconds = _timed(reconstructor, arguments)
+        for place, (done, number, example, scan, sampled) in enumerate(group):
+            box = crop_box(example, settings.crop)
+            picture = images[place].float().cpu().numpy()[box]
+            target = None if example.target is None or example.mask is not None else example.target.cpu().numpy()[box]
+            quality, full_scale = _quality(target, picture, example.data_range, settings.data_range)
+            # without a reference, or with an empty one, the row's `reason` speaks for these columns too
+            likeness, why_not = ({}, "") if target is None or not quality else perceptual(target, picture, full_scale)
+            rows.append(
+                {
+                    **scan._asdict(),
+                    # not None: one type in the column, whether or not a set has slices as acquired
+                    "acceleration": float("nan") if scan.acceleration is None else scan.acceleration,
+                    "effective_acceleration": sampled.numel() / int(sampled.sum()),
+                    "coils": int(example.kspace.shape[0]),
+                    **(quality._asdict() if quality else dict.fromkeys(Score._fields)),
+                    **{metric: likeness.get(metric) for metric in PERCEPTUAL},
+                    "milliseconds": milliseconds / len(group),
+                    "reason": "" if quality else NO_REFERENCE if target is None else EMPTY,
+                    "perceptual_reason": why_not,
+                    "note": reconstructor.note,
+                }
             )
-        if progress:
-            progress(done, len(samplings) * len(slices))
+            if number == shown:
+                zero_filled = _zero_filled(measured[place]).cpu().numpy()[box]
+                panels[panel_key(scan.pattern, scan.acceleration)] = Panel(
+                    example.volume, example.slice, picture, zero_filled, full_scale, target, quality
+                )
+            if progress:
+                progress(done, len(samplings) * len(slices))
     return Evaluation(pd.DataFrame(rows, columns=COLUMNS), panels)
 
 
-def _undersampled(
-    slices: Slices, samplings: Sequence[Sampling], dataset: str
-) -> Iterator[tuple[int, int, Example, Scan, torch.Tensor]]:
-    """Sampling by sampling: how many are done with this one, the slice's number, the slice, what is known, its mask.
+class _Turn(NamedTuple):
+    """One slice under one sampling."""
 
-    Slices with a mask of their own come once: with the first sampling.
-    """
+    done: int  # how many are done with this one
+    number: int  # of the slice
+    example: Example
+    scan: Scan
+    sampled: torch.Tensor  # mask
+
+
+def _undersampled(slices: Slices, samplings: Sequence[Sampling], dataset: str) -> Iterator[_Turn]:
+    """Sampling by sampling. Slices with a mask of their own come once: with the first sampling."""
     import torch
 
     as_acquired: set[int] = set()
@@ -209,7 +214,25 @@ def _undersampled(
             scan = Scan(
                 dataset, example.volume, example.subject, example.contrast, example.slice, pattern, acceleration
             )
-            yield turn * len(slices) + index + 1, index, example, scan, sampled
+            yield _Turn(turn * len(slices) + index + 1, index, example, scan, sampled)
+
+
+def _batches(turns: Iterator[_Turn], size: int) -> Iterator[list[_Turn]]:
+    """Neighbours with the same sampling, mask and shape, at most `size` of them."""
+    group: list[_Turn] = []
+    for turn in turns:
+        if group and (len(group) == size or not _alike(group[0], turn)):
+            yield group
+            group = []
+        group.append(turn)
+    if group:
+        yield group
+
+
+def _alike(one: _Turn, other: _Turn) -> bool:
+    same = (one.scan.pattern, one.scan.acceleration) == (other.scan.pattern, other.scan.acceleration)
+    same = same and one.example.kspace.shape == other.example.kspace.shape and one.sampled.shape == other.sampled.shape
+    return same and bool((one.sampled == other.sampled).all())
 
 
 def middle_of_first_volume(slices: Slices) -> int:
@@ -240,12 +263,12 @@ def _quality(
 
 
 def _timed(reconstructor: Reconstructor, arguments: tuple) -> tuple[torch.Tensor, float]:
-    """The image (H, W) and the wall time of making it, ms."""
+    """The images (B, H, W) and the wall time of making them, ms."""
     _wait(arguments[0])
     start = time.perf_counter()
-    image = reconstructor(*arguments)
+    images = reconstructor.many(*arguments)
     _wait(arguments[0])
-    return image, 1e3 * (time.perf_counter() - start)
+    return images, 1e3 * (time.perf_counter() - start)
 
 
 def _wait(tensor: torch.Tensor) -> None:
