@@ -142,8 +142,8 @@ def load(
     """The prior in `weights`, sampled as `recipe` says: its own, or, where nothing is trained, another run's.
 
     zeta, scale: found on validation data (`tuning`); they replace the recipe's. A prior knows neither masks nor
-    samplers, so that other ones need no other training. Raises UserError when the file is damaged, holds no prior or another
-    one than the recipe's, or the scaling does not go with the data.
+    samplers, so that other ones need no other training. Raises UserError when the file is damaged, holds no prior or
+    another one than the recipe's, or the scaling does not go with the data.
     """
     source = f"recipe of {recipe.study}/{recipe.run}, section 'model'"
     settings = check(DiffusionModel, recipe.model, source).sampler
