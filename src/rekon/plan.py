@@ -104,6 +104,8 @@ class Plan:
         for recipe in self.recipes.values():
             if recipe.training and on_images(recipe):
                 found |= {(recipe.data.train, "train"): None, (recipe.data.validation, "validation"): None}
+            elif self.tuned(recipe.study, recipe.run):
+                found[recipe.data.validation, "validation"] = None
         return list(found)
 
     def scored(self, study: str | None = None) -> list[tuple[str, str, str]]:
@@ -113,6 +115,7 @@ class Plan:
             for (of, run), recipe in self.recipes.items()
             if study in (None, of) and reconstructs(recipe)
             for dataset in self.evaluation(of).datasets
+            if recipe.data.test is None or dataset in recipe.data.test
         ]
 
     def evaluation(self, study: str) -> EvaluationSettings:
@@ -122,12 +125,17 @@ class Plan:
         source = f"config (study {study} at scale {self.scale.scale}), section 'evaluation'"
         return check(EvaluationSettings, value, source)
 
+    def tuned(self, study: str, run: str) -> bool:
+        """Whether settings of a run's use are searched for on validation data before it is scored."""
+        recipe = self.recipes[study, run]
+        return recipe.kind == "diffusion" and recipe.model["sampler"]["tuning"] is not None
+
     def weights_of(self, study: str, run: str) -> tuple[str, str] | None:
         """The run whose weights a run is used with: itself, or its parent `weights`; None if nothing is trained."""
         recipe = self.recipes[study, run]
         if recipe.training:
             return study, run
-        return (study, recipe.parents["weights"]) if "weights" in recipe.parents else None
+        return recipe.parent("weights") if "weights" in recipe.parents else None
 
     def uses_maps(self, recipe: Recipe) -> bool:
         """Whether scoring a run reads coil maps."""
@@ -223,10 +231,13 @@ class Plan:
     def _check_recipe(self, name: str, recipe: Recipe) -> None:
         source = f"config (study {name} at scale {self.scale.scale})"
         for role, parent in recipe.parents.items():
-            if (recipe.study, parent) not in self.recipes or not self.recipes[recipe.study, parent].training:
+            found = self.recipes.get(recipe.parent(role))
+            if found is None or not found.training:
                 raise UserError(f"{source}: key 'parents.{role}': {parent!r} is no run trained at this scale.")
-            if parent == recipe.run:
+            if found is recipe:
                 raise UserError(f"{source}: key 'parents.{role}': a run cannot be its own parent.")
+        if stray := set(recipe.data.test or ()) - set(self.evaluation(recipe.study).datasets):
+            raise UserError(f"{source}: key 'data.test': {min(stray)!r} is no test set of the study at this scale.")
         if recipe.training:
             for backbone in self.backbones_of(recipe):
                 if backbone not in self.scale.backbones:

@@ -52,8 +52,8 @@ def run_inputs(role, run):
 
 def parent_inputs(recipe):
     inputs = {}
-    for role, parent in recipe.parents.items():
-        inputs |= run_inputs(role, f"{recipe.study}/{parent}")
+    for role in recipe.parents:
+        inputs |= run_inputs(role, "/".join(recipe.parent(role)))
     return inputs
 
 
@@ -66,13 +66,17 @@ def token_files(recipe):
     }
 
 
-def runs_of(*kinds, teacher=False):
-    """Trained runs of these kinds as a wildcard constraint; teachers see what a deployed network cannot."""
+def runs_of(*kinds, teacher=False, based=None):
+    """Trained runs of these kinds as a wildcard constraint.
+
+    teacher: transformers that see what a deployed network cannot; based: only runs with (without) a parent "base".
+    """
     names = [
         f"{study}/{run}"
         for kind in kinds
         for study, run in plan.trained(kind=kind)
         if kind != "transformer" or reconstructs(plan.recipes[study, run]) != teacher
+        if based is None or based == ("base" in plan.recipes[study, run].parents)
     ]
     return "|".join(names) or "none/none"
 
@@ -94,8 +98,7 @@ def training_inputs(wildcards):
 
 def parent_options(recipe):
     return [
-        f"--parent {role}=weights/{SCALE}/{recipe.study}/{parent}.safetensors"
-        for role, parent in recipe.parents.items()
+        f"--parent {role}=weights/{SCALE}/{'/'.join(recipe.parent(role))}.safetensors" for role in recipe.parents
     ]
 
 
@@ -122,13 +125,36 @@ def tokenise_inputs(wildcards):
     }
 
 
+def weight_inputs(recipe):
+    """What a run is used with: its own weights where it has some, and its parents'."""
+    own = run_inputs("weights", f"{recipe.study}/{recipe.run}") if recipe.training else {}
+    return parent_inputs(recipe) | own
+
+
+def weight_options(wildcards):
+    """The same on the command line."""
+    recipe = plan.recipes[tuple(wildcards.run.split("/"))]
+    own = [f"--weights weights/{SCALE}/{wildcards.run}.safetensors"] if recipe.training else []
+    return " ".join([*own, *parent_options(recipe)])
+
+
+def tuning_inputs(wildcards):
+    recipe = plan.recipes[tuple(wildcards.run.split("/"))]
+    return {
+        "manifest": manifest(recipe.data.validation, "validation"),
+        "maps": split_maps(recipe.data.validation, "validation"),
+        "masks": mask_files(recipe, recipe.scored),
+        **weight_inputs(recipe),
+    }
+
+
 def evaluation_inputs(wildcards):
     study, run = wildcards.run.split("/")
     recipe = plan.recipes[study, run]
     inputs = {"manifest": manifest(wildcards.dataset, "test"), "masks": mask_files(recipe, recipe.scored)}
-    if recipe.training:
-        inputs |= run_inputs("weights", wildcards.run)
-    inputs |= parent_inputs(recipe)
+    inputs |= weight_inputs(recipe)
+    if plan.tuned(study, run):
+        inputs["tuned"] = f"runs/{SCALE}/{wildcards.run}/zeta.json"
     if plan.uses_maps(recipe):
         inputs["maps"] = split_maps(wildcards.dataset, "test")
     perceptual = plan.perceptual_backbones(study)
@@ -139,8 +165,9 @@ def evaluation_options(wildcards):
     """Weights, parents and backbones of an evaluation on the command line."""
     study, run = wildcards.run.split("/")
     recipe = plan.recipes[study, run]
-    weights = [f"--weights weights/{SCALE}/{wildcards.run}.safetensors"] if recipe.training else []
-    return " ".join([*weights, *parent_options(recipe), *backbone_options(plan.perceptual_backbones(study))])
+    tuned = [f"--tuned runs/{SCALE}/{wildcards.run}/zeta.json"] if plan.tuned(study, run) else []
+    backbones = backbone_options(plan.perceptual_backbones(study))
+    return " ".join([weight_options(wildcards), *tuned, *backbones])
 
 
 def scores(study=None, datasets=None):

@@ -90,6 +90,30 @@ def tokenise(
 
 
 @app.command(rich_help_panel=TRAIN)
+def tune_zeta(
+    recipe: Path,
+    manifest: Annotated[Path, typer.Option(help="Manifest of the validation split.")],
+    output: Output,
+    weights: Annotated[Path | None, typer.Option(help="Weights of the run, where it has its own.")] = None,
+    parent: Parents = NONE,
+    threads: Threads = 1,
+    gpus: Gpus = 0,
+) -> None:
+    """Find the weight of the measured data for each acceleration, for posterior sampling with a diffusion prior.
+
+    Tries the weights under 'model.sampler.tuning' on validation slices and writes every error and the best weights.
+    """
+    from rekon.recipe import read_recipe
+    from rekon.studies.dpm import tune
+    from rekon.studies.kinds import Trained
+
+    tune(
+        read_recipe(recipe), Trained(weights, files_of(parent, "parent")), manifest=manifest, output=output,
+        compute=compute_of(threads, gpus),
+    )  # fmt: skip
+
+
+@app.command(rich_help_panel=TRAIN)
 def evaluate(
     recipe: Path,
     manifest: Annotated[Path, typer.Option(help="Manifest of the test split.")],
@@ -100,6 +124,7 @@ def evaluate(
     weights: Annotated[Path | None, typer.Option(help="Weights of the run; none for classical methods.")] = None,
     parent: Parents = NONE,
     backbone: Backbones = NONE,
+    tuned: Annotated[Path | None, typer.Option(help="What tune-zeta found for the run.")] = None,
     threads: Threads = 1,
     gpus: Gpus = 0,
 ) -> None:
@@ -110,7 +135,7 @@ def evaluate(
     from rekon.studies.kinds import Trained
 
     run(
-        read_recipe(recipe), Trained(weights, files_of(parent, "parent")), manifest=manifest,
+        read_recipe(recipe), Trained(weights, files_of(parent, "parent"), tuned), manifest=manifest,
         settings=model_of(EvaluationSettings, settings, "--settings"), backbones=files_of(backbone, "backbone"),
         scores=scores, panel=panel, provenance=provenance, compute=compute_of(threads, gpus),
     )  # fmt: skip

@@ -48,6 +48,8 @@ class DataSettings(Strict):
     # there: none. None: everything is seen
     select: dict[str, int | None] | None = Field(default=None, min_length=1)
     contrasts: tuple[str, ...] | None = Field(default=None, min_length=1)  # scoring only; None: all
+    # scoring only: test sets of the study that this run is scored on; None: all
+    test: tuple[str, ...] | None = Field(default=None, min_length=1)
     # scoring only: what reconstructions are compared with, the root sum of squares over coils or |sum conj(S) x|
     reference: Literal["rss", "combined"] = "rss"
 
@@ -106,7 +108,8 @@ class Recipe(Strict):
     sampling: SamplingSettings | None = None  # a hierarchy of patterns, on what coil-combined images would have given
     data: DataSettings
     training: TrainingSettings | None = None  # None: nothing to train
-    parents: dict[str, str] = Field(default_factory=dict)  # role -> run of the same study whose weights this one needs
+    # role -> run whose weights this one needs; of another study: "study/run"
+    parents: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _sampled(self) -> Recipe:
@@ -115,6 +118,11 @@ class Recipe(Strict):
         if self.accelerations and self.sampling:
             raise ValueError("'accelerations' belongs to 'mask'; 'sampling' has its own")
         return self
+
+    def parent(self, role: str) -> tuple[str, str]:
+        """(study, run) of a parent."""
+        study, _, run = self.parents[role].rpartition("/")
+        return study or self.study, run
 
     @property
     def masks(self) -> tuple[MaskSettings | ExactMaskSettings, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,7 +19,10 @@ class StudyRun(Strict):
 
 
 class Claim(Strict):
-    """One statement of the paper that the scorecard checks: `better` is expected to beat `worse`."""
+    """One statement of the paper that the scorecard checks: `better` is expected to beat `worse`.
+
+    relation "not worse": it is only expected to stay within `margin` of it (non-inferiority), so margin has to be > 0.
+    """
 
     text: str
     source: str  # table, figure or section
@@ -27,7 +30,20 @@ class Claim(Strict):
     worse: str  # run
     metric: str = "psnr"
     datasets: tuple[str, ...] | str = "all"  # "id", "ood", "all" or names of sets or views (set@pattern/contrast)
-    margin: float = 0.0  # smallest difference that counts, in the metric's unit
+    relation: Literal["better", "not worse"] = "better"
+    # better: smallest difference that counts; not worse: largest loss that does not. In the metric's shown unit
+    margin: float = 0.0
+
+    @model_validator(mode="after")
+    def _tolerance(self) -> Claim:
+        if self.relation == "not worse" and self.margin <= 0:
+            raise ValueError(f"claim {self.text!r}: 'relation: not worse' needs a 'margin' above 0")
+        return self
+
+    @property
+    def threshold(self) -> float:
+        """What the advantage of `better` is compared with."""
+        return -self.margin if self.relation == "not worse" else self.margin
 
 
 class NotRun(Strict):
@@ -53,8 +69,8 @@ class Study(Strict):
     contrasts: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # the paper's name -> contrasts of the sets
     not_run: dict[str, NotRun] = Field(default_factory=dict)
     inspected: tuple[str, ...] = ()  # runs whose insides the report shows
-    # the paper's own numbers: table -> view -> metric -> run -> value
-    published: dict[str, dict[str, dict[str, dict[str, float]]]] = Field(default_factory=dict)
+    # the paper's own numbers: table -> view -> metric -> run -> value; null where it has none to print
+    published: dict[str, dict[str, dict[str, dict[str, float | None]]]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _names(self) -> Study:

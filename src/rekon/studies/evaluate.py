@@ -47,7 +47,7 @@ def evaluate(
     if factory is None:
         raise UserError(f"{recipe.study}/{recipe.run}: a run of kind {recipe.kind!r} reconstructs nothing.")
     reconstructor = factory(recipe, trained, device)
-    slices = _slices(recipe, manifest, reconstructor.needs_maps)
+    slices = scored_slices(recipe, manifest, reconstructor.needs_maps)
 
     def fitted_maps(example: Any) -> torch.Tensor:
         return slices.maps(example)
@@ -70,6 +70,7 @@ def evaluate(
     inputs |= {"mask" if len(masks) == 1 else f"mask.{path}": path for path in masks}
     inputs |= {"weights": trained.weights} if trained.weights else {}
     inputs |= {f"parent.{role}": path for role, path in trained.parents.items()}
+    inputs |= {"tuned": trained.tuned} if trained.tuned else {}
     inputs |= {f"backbone.{name}": path for name, path in (backbones or {}).items()}
     used = settings.model_dump(mode="json")
     write_json(provenance, describe("evaluate", inputs, started=started, device=str(device), settings=used))
@@ -99,7 +100,7 @@ def _drawn(mask: ExactMask) -> Callable[[Example], np.ndarray]:
     return lambda example: mask.of(example.volume, example.slice)
 
 
-def _slices(recipe: Recipe, manifest: Path, needs_maps: bool) -> Any:
+def scored_slices(recipe: Recipe, manifest: Path, needs_maps: bool) -> Any:
     """What is scored: multi-coil slices, or, under a hierarchy of patterns, coil-combined images."""
     folder = maps_folder(manifest)
     if recipe.sampling:

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """Weights a run is used with: its own (None for methods without), and those of other runs by role."""
+    """Weights a run is used with: its own (None for methods without), and those of other runs by role.
+
+    tuned: settings of its use that were searched for on validation data.
+    """
 
     weights: Path | None = None
     parents: Mapping[str, Path] = field(default_factory=dict)
+    tuned: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,11 @@ def objective(recipe: Recipe, sources: Sources, device: torch.device) -> Objecti
 
 
 def reconstructor(recipe: Recipe, trained: Trained, device: torch.device) -> Reconstructor:
-    """An unrolled network with its weights."""
-    from rekon.ueps.reconstructor import load
+    """An unrolled network with its weights, or with those of its parent in the role `weights`."""
+    from rekon.ueps.reconstructor import borrow, load
 
+    if trained.weights is None and "weights" in trained.parents:
+        return borrow(recipe, trained.parents["weights"], device)
     if trained.weights is None:
         lacking(recipe, "trained weights; give --weights")
     return load(recipe, trained.weights, device)

@@ -10,7 +10,7 @@ from torch import Tensor
 from rekon.config import Recipe, UnrolledModel
 from rekon.config.base import check
 from rekon.evaluation.reconstructor import Reconstructor
-from rekon.training.weights import load_into
+from rekon.training.weights import check_recipe, load_into, load_weights
 from rekon.ueps.cascade import compile_denoisers
 from rekon.ueps.unrolled import build
 
@@ -42,3 +42,19 @@ def load(recipe: Recipe, weights: Path, device: torch.device) -> UnrolledReconst
     network = build(check(UnrolledModel, recipe.model, source), recipe.data.size)
     load_into({"network": network}, weights, recipe.model_dump(mode="json"))
     return UnrolledReconstructor(recipe, network, device)
+
+
+def borrow(recipe: Recipe, weights: Path, device: torch.device) -> UnrolledReconstructor:
+    """A network as another study trained it, for `recipe`'s slices and masks; only the networks have to be the same.
+
+    Its rows note what it was trained on, where that is something else. Raises UserError as `load` does.
+    """
+    trained = check(Recipe, load_weights(weights)[1], f"{weights}, recipe")
+    check_recipe(weights, {"model": trained.model}, {"model": recipe.model})
+    reconstructor = load(trained, weights, device)
+    reconstructor.name = recipe.run
+    if trained.mask != recipe.mask or trained.data.size != recipe.data.size:
+        height, width = trained.data.size
+        at = f"{trained.mask.pattern}, R = {trained.mask.acceleration}, " if trained.mask else ""
+        reconstructor.note = f"trained on {trained.data.train}, {at}{height} x {width}"
+    return reconstructor

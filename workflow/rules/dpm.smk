@@ -1,0 +1,74 @@
+# Stroke DPM: a prior pre-trained on other contrasts, fine-tuned on few subjects, sampled from its posterior.
+# A method is a set of training images, so one can be rerun without the others; zeta is found for each on its own.
+
+
+use rule train_unrolled as pretrain_dpm with:
+    wildcard_constraints:
+        run=runs_of("diffusion", based=False),
+    priority: 20
+
+
+use rule train_unrolled as finetune_dpm with:
+    wildcard_constraints:
+        run=runs_of("diffusion", based=True),
+    priority: 20
+
+
+rule tune_zeta:
+    """The weight of the measured data at each acceleration, on validation slices alone."""
+    input:
+        unpack(tuning_inputs),
+        recipe=f"runs/{SCALE}/{{run}}/recipe.yaml",
+    output:
+        f"runs/{SCALE}/{{run}}/zeta.json",
+    log:
+        f"logs/tune_zeta/{SCALE}/{{run}}.log",
+    wildcard_constraints:
+        run="|".join("/".join(key) for key in plan.recipes if plan.tuned(*key)) or "none/none",
+    priority: 10
+    conda:
+        "../../envs/rekon.yaml"
+    threads: COMPUTE.threads
+    resources:
+        gpu=min(COMPUTE.gpus, 1),
+        mem_mb=COMPUTE.memory_gb * 1024,
+        runtime=int(COMPUTE.hours * 60),
+    params:
+        named=weight_options,
+    shell:
+        "rekon tune-zeta {input.recipe} --manifest {input.manifest} {params.named} --output {output}"
+        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+
+
+rule inspect_dpm:
+    """Draws from the prior, posterior means and deviations, and how well the deviations tell the error."""
+    input:
+        plan=f"runs/{SCALE}/plan.json",
+        weights=[ancient(f"weights/{SCALE}/dpm/{run}.safetensors") for run in plan.inspected("dpm")],
+        trained=[f"runs/{SCALE}/dpm/{run}/run.json" for run in plan.inspected("dpm")],
+        zeta=[f"runs/{SCALE}/dpm/{run}/zeta.json" for run in plan.inspected("dpm") if plan.tuned("dpm", run)],
+        manifests=[manifest(dataset, "test") for dataset in plan.test_sets("dpm")],
+        maps=[path for dataset in plan.test_sets("dpm") for path in split_maps(dataset, "test")],
+        masks=[ancient(path) for path in plan.masks_of("dpm")],
+    output:
+        f"results/{SCALE}/dpm/inspect.npz",
+    log:
+        f"logs/inspect_dpm/{SCALE}.log",
+    conda:
+        "../../envs/rekon.yaml"
+    threads: COMPUTE.threads
+    resources:
+        gpu=min(COMPUTE.gpus, 1),
+        mem_mb=COMPUTE.memory_gb * 1024,
+        runtime=int(COMPUTE.hours * 60),
+    shell:
+        "rekon inspect dpm {input.plan} --output {output} --threads {threads} > {log} 2>&1"
+
+
+rule dpm:
+    """Priors, methods, the fine-tuning grid, samplers and the stroke experiment, trained, tuned and scored."""
+    input:
+        scores("dpm"),
+        inspections("dpm"),
+        table_files("dpm") if "dpm" in plan.studies else [],
+    localrule: True
