@@ -168,6 +168,18 @@ def test_without_an_adversary_there_is_one_optimiser(manifest, tmp_path):
     torch.testing.assert_close(values["loss"], values["ssim_loss"] + 0.25 * values["commitment"])
 
 
+def test_the_pixel_term_is_the_squared_error_of_the_magnitude(manifest):
+    losses = {**ALONE.get("losses", {}), "pixel": 3.0}
+    plain = made(manifest, ALONE)
+    batch = plain.batch([0, 1], 0)
+    image = plain.tokenizer(batch["images"], batch["pattern"]).image
+    built = made(manifest, ALONE | {"losses": losses})
+    values = built.step(batch, 0, lambda _, loss: loss.backward())
+    torch.testing.assert_close(values["pixel"], (image.abs() - batch["images"][:, -1].abs()).square().mean())
+    expected = values["ssim_loss"] + 0.25 * values["commitment"] + 3.0 * values["pixel"]
+    torch.testing.assert_close(values["loss"], expected)
+
+
 def test_validation_by_hand(manifest):
     built = made(manifest, validation_slices=3)
     built.networks.eval()

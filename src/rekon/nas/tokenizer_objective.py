@@ -97,6 +97,9 @@ class TokenizerObjective(Objective):
         image, reference = out.image.abs(), batch["images"][:, -1].abs()
         values = {"ssim_loss": 1 - ssim(image, reference, self.window).mean(), "commitment": out.commitment}
         loss = self.weights.ssim * values["ssim_loss"] + self.weights.commitment * values["commitment"]
+        if self.weights.pixel > 0:
+            values["pixel"] = (image - reference).square().mean()
+            loss = loss + self.weights.pixel * values["pixel"]
         if self.perceptual is not None:
             values["perceptual"] = self.perceptual(image, reference)
             loss = loss + self.weights.perceptual * values["perceptual"]
