@@ -3,16 +3,7 @@
 import numpy as np
 import pytest
 
-from rekon.dpm.uncertainty import (
-    LEVELS,
-    Calibration,
-    Posterior,
-    calibration,
-    posterior,
-    read_posteriors,
-    write_posteriors,
-)
-from rekon.errors import UserError
+from rekon.dpm.uncertainty import LEVELS, Posterior, calibration, posterior
 
 
 def made(draws=8, sure=1.0, size=(80, 90), seed=0):
@@ -53,33 +44,3 @@ def test_dark_pixels_may_be_left_out():
     dark = Posterior(one.mean, one.std, np.where(np.arange(90) < 30, 0, one.target).astype(np.float32), one.draws)
     assert calibration([dark], floor=0.05).pixels.sum() == 80 * 60
     assert calibration([dark]).pixels.sum() == 80 * 90
-
-
-def test_files(tmp_path):
-    path = tmp_path / "posterior.npz"
-    pictures, calibrated = {"R4": made(size=(3, 4)), "R6": made(size=(3, 4), seed=1)}, {"R4": calibration([made()])}
-    write_posteriors(path, pictures, calibrated)
-    first = path.read_bytes()
-    write_posteriors(path, pictures, calibrated)
-    assert path.read_bytes() == first
-    read, found = read_posteriors(path)
-    assert list(read) == ["R4", "R6"] and list(found) == ["R4"]
-    for name in ("mean", "std", "target", "draws"):
-        assert np.array_equal(getattr(read["R6"], name), getattr(pictures["R6"], name))
-    for name in ("predicted", "rmse", "pixels", "levels", "coverage"):
-        assert np.array_equal(getattr(found["R4"], name), getattr(calibrated["R4"], name))
-    assert isinstance(found["R4"], Calibration)
-
-
-def test_mistakes(tmp_path):
-    with pytest.raises(UserError, match="no such file"):
-        read_posteriors(tmp_path / "none.npz")
-    (tmp_path / "damaged.npz").write_bytes(b"no archive")
-    with pytest.raises(UserError, match=r"not a readable \.npz"):
-        read_posteriors(tmp_path / "damaged.npz")
-    np.savez(tmp_path / "part.npz", **{"slice/R4/mean": np.zeros((2, 2))})
-    with pytest.raises(UserError, match="array 'slice/R4/std' is missing"):
-        read_posteriors(tmp_path / "part.npz")
-    np.savez(tmp_path / "other.npz", something=np.zeros(2))
-    with pytest.raises(UserError, match="array 'something' does not belong"):
-        read_posteriors(tmp_path / "other.npz")

@@ -10,7 +10,7 @@ import typer
 
 from rekon.cli.app import REPORT, Output, Threads, app, sources_of
 
-Study = Annotated[Literal["ueps", "nas"], typer.Argument(help="Study whose networks to look into.")]
+Study = Annotated[Literal["ueps", "nas", "dpm"], typer.Argument(help="Study whose networks to look into.")]
 
 
 @app.command(rich_help_panel=REPORT)
@@ -29,7 +29,7 @@ def inspect(study: Study, plan: Path, output: Output, threads: Threads = 1) -> N
     """Look inside a study's networks.
 
     ueps: coil maps, attention, runtime against the number of patches. nas: codebook use, token accuracy, divergence
-    from the teacher, seconds per image.
+    from the teacher, seconds per image. dpm: images drawn from the priors, posterior means and deviations, calibration.
     """
     import torch
 
@@ -39,10 +39,14 @@ def inspect(study: Study, plan: Path, output: Output, threads: Threads = 1) -> N
         from rekon.ueps.inspect import inspect as inspect_ueps
 
         inspect_ueps(checked, output)
-    else:
+    elif study == "nas":
         from rekon.nas.inspect import inspect as inspect_nas
 
         inspect_nas(checked, study, output)
+    else:
+        from rekon.dpm.inspect import inspect_dpm
+
+        inspect_dpm(checked, study, output)
 
 
 @app.command(rich_help_panel=REPORT)

@@ -5,14 +5,9 @@ All on magnitudes, which is what is read and scored.
 
 from __future__ import annotations
 
-import zipfile
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
-
-from rekon.errors import UserError
-from rekon.files import atomic_path
 
 LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95)  # of the intervals whose coverage is counted
 
@@ -82,48 +77,6 @@ def calibration(slices: list[Posterior], bins: int = 10, floor: float = 0.0) -> 
         np.array(LEVELS),
         (np.abs(error) <= within).mean(1),
     )
-
-
-def write_posteriors(path: Path | str, slices: dict[str, Posterior], calibrated: dict[str, Calibration]) -> None:
-    """Write an .npz of plain arrays, atomically.
-
-    slices: pictures by name, `<name>` without a slash (for example `R4`); calibrated: over a test set, by name.
-    """
-    arrays: dict[str, np.ndarray] = {}
-    for group, members in (("slice", slices), ("calibration", calibrated)):
-        for name, member in members.items():
-            assert "/" not in name, name
-            arrays |= {f"{group}/{name}/{field}": np.asarray(value) for field, value in asdict(member).items()}
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.savez_compressed(handle, allow_pickle=False, **arrays)  # type: ignore[arg-type]
-
-
-def read_posteriors(path: Path | str) -> tuple[dict[str, Posterior], dict[str, Calibration]]:
-    """Read what `write_posteriors` wrote, in its order; UserError when the file is missing, damaged or incomplete."""
-    again = "delete it and run the evaluation again"
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the evaluation again.") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not a readable .npz ({error}); {again}.") from None
-    grouped: dict[str, dict[str, dict[str, np.ndarray]]] = {"slice": {}, "calibration": {}}
-    for name, array in arrays.items():
-        group, _, rest = name.partition("/")
-        member, _, field = rest.rpartition("/")
-        if group not in grouped or not member:
-            raise UserError(f"{path}: array {name!r} does not belong there; {again}.")
-        grouped[group].setdefault(member, {})[field] = array
-    for group, kind in (("slice", Posterior), ("calibration", Calibration)):
-        for member, given in grouped[group].items():
-            if missing := [field.name for field in fields(kind) if field.name not in given]:
-                raise UserError(f"{path}: array '{group}/{member}/{missing[0]}' is missing; {again}.")
-    pictures = {
-        name: Posterior(given["mean"], given["std"], given["target"], int(given["draws"]))
-        for name, given in grouped["slice"].items()
-    }
-    return pictures, {name: Calibration(**given) for name, given in grouped["calibration"].items()}
 
 
 def _gaussian_width(level: float) -> float:
