@@ -38,6 +38,7 @@ class Sweep(NamedTuple):
     settings: SamplerSettings
     run: str
     dataset: str
+    subjects: tuple[str, ...] = ()  # whose slices were tried
 
     @property
     def best(self) -> dict[int, float]:
@@ -79,7 +80,8 @@ def sweep(
             if progress:
                 progress(len(rows) * len(indices) + sum(map(len, errors.values())), total)
         rows += [Row(acceleration, zeta, float(np.mean(errors[zeta])), len(indices)) for zeta in zetas]
-    return Sweep(rows, sampler.settings, sampler.name, slices.dataset)
+    subjects = sorted({slices.item(index).subject for index in indices})
+    return Sweep(rows, sampler.settings, sampler.name, slices.dataset, tuple(subjects))
 
 
 def measured_scale(
@@ -102,12 +104,13 @@ def measured_scale(
     return float(np.median(ratios)) if ratios else 1.0
 
 
-def write_sweep(path: Path | str, found: Sweep) -> None:
-    """Write JSON, atomically."""
+def write_sweep(path: Path | str, found: Sweep, inputs: Mapping[str, str] | None = None) -> None:
+    """Write JSON, atomically. inputs: SHA-256 of the files behind it, by name."""
     best = {str(acceleration): zeta for acceleration, zeta in found.best.items()}
     settings = found.settings.model_dump(mode="json", exclude={"zeta"})
     rows = [row._asdict() for row in found.rows]
     made = {"format": FORMAT, "run": found.run, "dataset": found.dataset, "settings": settings}
+    made |= {"subjects": list(found.subjects), "inputs": dict(inputs or {})}
     write_json(path, made | {"rows": rows, "best": best})
 
 

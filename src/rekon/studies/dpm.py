@@ -46,6 +46,7 @@ def tune(recipe: Recipe, trained: Trained, *, manifest: Path, output: Path, comp
     from rekon.config.dpm import DiffusionModel
     from rekon.data.undersampled import spread
     from rekon.dpm.tuning import measured_scale, sweep, write_sweep
+    from rekon.files import sha256
     from rekon.studies.evaluate import samplings, scored_slices
 
     torch.set_num_threads(compute.threads)
@@ -63,4 +64,6 @@ def tune(recipe: Recipe, trained: Trained, *, manifest: Path, output: Path, comp
     def progress(done: int, total: int) -> None:
         print(f"{recipe.study}/{recipe.run}: {done} of {total} trial reconstructions", flush=True)
 
-    write_sweep(output, sweep(sampler, slices, masks, model.sampler.tuning.zetas, indices, progress))
+    files = {"manifest": manifest, "weights": trained.weights or trained.parents["weights"]}
+    found = sweep(sampler, slices, masks, model.sampler.tuning.zetas, indices, progress)
+    write_sweep(output, found, {name: sha256(path) for name, path in files.items()})
