@@ -161,13 +161,16 @@ def evaluation_inputs(wildcards):
     return inputs | {name: ancient(f"raw/backbones/{name}.safetensors") for name in perceptual}
 
 
+def use_options(wildcards):
+    """Weights, parents and what was tuned, for a run that is used, on the command line."""
+    tuned = plan.tuned(*wildcards.run.split("/"))
+    return " ".join([weight_options(wildcards), *([f"--tuned runs/{SCALE}/{wildcards.run}/zeta.json"] if tuned else [])])
+
+
 def evaluation_options(wildcards):
-    """Weights, parents and backbones of an evaluation on the command line."""
-    study, run = wildcards.run.split("/")
-    recipe = plan.recipes[study, run]
-    tuned = [f"--tuned runs/{SCALE}/{wildcards.run}/zeta.json"] if plan.tuned(study, run) else []
-    backbones = backbone_options(plan.perceptual_backbones(study))
-    return " ".join([weight_options(wildcards), *tuned, *backbones])
+    """The same, and the backbones of the metrics."""
+    backbones = plan.perceptual_backbones(wildcards.run.split("/")[0])
+    return " ".join([use_options(wildcards), *backbone_options(backbones)])
 
 
 def scores(study=None, datasets=None):

@@ -65,6 +65,59 @@ rule inspect_dpm:
         "rekon inspect dpm {input.plan} --output {output} --threads {threads} > {log} 2>&1"
 
 
+# A blind reader study of the stroke experiment: its images beside fully sampled ones, which stand for the standard of
+# care. What readers get is a folder; the key stays outside it.
+READ, READ_SET = "dpm/stroke-tuned", "sim-stroke"
+
+
+rule reader_arm:
+    """Images of one slice per test subject, for readers."""
+    input:
+        unpack(evaluation_inputs),
+        recipe=f"runs/{SCALE}/{{run}}/recipe.yaml",
+    output:
+        f"results/{SCALE}/{{run}}/{{dataset}}.readers.h5",
+    log:
+        f"logs/reader_arm/{SCALE}/{{run}}/{{dataset}}.log",
+    wildcard_constraints:
+        run=RUNS,
+        dataset="[^/]+",
+    conda:
+        "../../envs/rekon.yaml"
+    threads: COMPUTE.threads
+    resources:
+        gpu=min(COMPUTE.gpus, 1),
+        mem_mb=COMPUTE.memory_gb * 1024,
+        runtime=int(COMPUTE.hours * 60),
+    params:
+        named=use_options,
+    shell:
+        "rekon reader-study arm {input.recipe} --manifest {input.manifest} {params.named} --output {output}"
+        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+
+
+rule reader_study:
+    """Kit for the readers, and the key."""
+    input:
+        arm=f"results/{SCALE}/{READ}/{READ_SET}.readers.h5",
+        manifest=manifest(READ_SET, "test"),
+        recipe=f"runs/{SCALE}/{READ}/recipe.yaml",
+        masks=[ancient(path) for path in plan.masks_of("dpm")],
+        maps=split_maps(READ_SET, "test") if READ_SET in plan.scale.datasets else [],
+    output:
+        kit=directory(f"results/{SCALE}/reader-study/kit"),
+        key=f"results/{SCALE}/reader-study/key.json",
+        reference=f"results/{SCALE}/reader-study/{READ_SET}.readers.h5",
+    log:
+        f"logs/reader_study/{SCALE}.log",
+    conda:
+        "../../envs/rekon.yaml"
+    shell:
+        "(rekon reader-study arm {input.recipe} --manifest {input.manifest} --fully-sampled --output {output.reference}"
+        " && rekon reader-study make --arm {output.reference} --arm {input.arm} --output {output.kit}"
+        " --key {output.key}) > {log} 2>&1"
+
+
 rule dpm:
     """Priors, methods, the fine-tuning grid, samplers and the stroke experiment, trained, tuned and scored."""
     input:

@@ -1,4 +1,4 @@
-"""Commands of the reader study: make the kit, analyse the filled sheets."""
+"""Commands of the reader study: write the arms' images, make the kit, analyse the filled sheets."""
 
 from __future__ import annotations
 
@@ -7,16 +7,46 @@ from typing import Annotated
 
 import typer
 
-from rekon.cli.app import LOOK, app
+from rekon.cli.app import LOOK, Gpus, Output, Threads, app, compute_of
 
 study = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="Blind reader study: pairs and a score sheet for readers, then the analysis.\n\n"
-    "`make` writes the kit, a folder that each reader gets, and the key, which no reader may see. Each reader opens "
-    "read.html of the kit in a browser, scores, and hands back a sheet. `analyse` reads the key and the sheets.",
+    "`arm` writes the images of a run. `make` writes the kit, a folder that each reader gets, and the key, which no "
+    "reader may see. Each reader opens read.html of the kit in a browser, scores, and hands back a sheet. `analyse` "
+    "reads the key and the sheets.",
 )
 app.add_typer(study, name="reader-study", rich_help_panel=LOOK)
+
+
+@study.command()
+def arm(
+    recipe: Path,
+    manifest: Annotated[Path, typer.Option(help="Manifest of the test split.")],
+    output: Output,
+    weights: Annotated[Path | None, typer.Option(help="Weights of the run; none for classical methods.")] = None,
+    parent: Annotated[
+        list[str], typer.Option(help="ROLE=WEIGHTS of a run that this one builds on.", metavar="ROLE=WEIGHTS")
+    ] = [],  # noqa: B006 -- never changed
+    tuned: Annotated[Path | None, typer.Option(help="What tune-zeta found for the run.")] = None,
+    fully_sampled: Annotated[
+        bool, typer.Option("--fully-sampled", help="Write the reference of the run's slices instead.")
+    ] = False,
+    threads: Threads = 1,
+    gpus: Gpus = 0,
+) -> None:
+    """Write an arm's images: the middle slice of every test volume, with the first of the run's masks.
+
+    The fully sampled images of the same slices, with --fully-sampled, can stand for the standard of care.
+    """
+    from rekon.cli.runs import files_of
+    from rekon.recipe import read_recipe
+    from rekon.studies.kinds import Trained
+    from rekon.studies.readers import write_arm
+
+    used = None if fully_sampled else Trained(weights, files_of(parent, "parent"), tuned)
+    write_arm(read_recipe(recipe), used, manifest=manifest, output=output, compute=compute_of(threads, gpus))
 
 
 @study.command()

@@ -162,8 +162,10 @@ def load(
 
 def _trained(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """What of a recipe the weights depend on."""
+    kept = {key: value for key, value in recipe.items() if key not in ("mask", "accelerations", "sampling")}
     model = {key: value for key, value in recipe["model"].items() if key != "sampler"}
-    return {key: value for key, value in recipe.items() if key not in ("mask", "sampling")} | {"model": model}
+    data = {key: value for key, value in recipe["data"].items() if key not in ("contrasts", "reference", "test")}
+    return kept | {"model": model, "data": data}
 
 
 def _safe(scale: Tensor) -> Tensor:

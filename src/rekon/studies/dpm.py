@@ -58,8 +58,8 @@ def tune(recipe: Recipe, trained: Trained, *, manifest: Path, output: Path, comp
     masks = {sampling.settings.acceleration: sampling.mask for sampling in samplings(recipe)}
     indices = spread(len(slices), model.sampler.tuning.slices)
     if sampler.settings.scale is None and sampler.settings.scaling == "measured":
-        found = measured_scale(slices, masks.values(), indices)
-        sampler.settings = sampler.settings.model_copy(update={"scale": found})
+        scale = measured_scale(slices, masks.values(), indices)
+        sampler.settings = sampler.settings.model_copy(update={"scale": scale})
 
     def progress(done: int, total: int) -> None:
         print(f"{recipe.study}/{recipe.run}: {done} of {total} trial reconstructions", flush=True)
