@@ -110,7 +110,7 @@ def test_full_scale_holds_the_nas_papers_values():
     model = aqvae.model
     assert (model["channels"], model["latent"], model["vocabulary"], model["blocks"]) == (160, 32, 4096, 2)
     assert model["multipliers"] == [1, 1, 2, 2, 4] and model["grids"] == [11, 12, 13, 14, 15, 16]
-    assert model["losses"] == {"ssim": 1.0, "adversarial": 0.1, "perceptual": 0.1, "commitment": 0.25}
+    assert model["losses"] == {"ssim": 1.0, "adversarial": 0.1, "perceptual": 0.1, "commitment": 0.25, "pixel": 0.0}
     assert model["discriminator"]["levels"] == [2, 5, 8, 11] and model["phi_strength"] == 0.5
     training = aqvae.training
     assert (training.epochs, training.batch, training.optimiser, training.precision) == (100, 16, "adamw", "fp32")
@@ -184,3 +184,50 @@ def test_a_pretrained_network_that_the_scale_lacks_is_named():
     config["backbones"].remove("biomedclip")
     with pytest.raises(UserError, match="needs the pretrained network 'biomedclip'"):
         plan(config, ROOT)
+
+
+def test_full_scale_holds_the_stroke_papers_values():
+    """Rates, lengths, subjects, R and sampler; the rest is a reading of ours (src/rekon/dpm/READINGS.md)."""
+    recipes = {run: r for (study, run), r in plan(scale("full"), ROOT).recipes.items() if study == "dpm"}
+    prior, tuned = recipes["pretrained"], recipes["fine-tuned"]
+    model = prior.model
+    assert (model["channels"], model["multipliers"], model["blocks"]) == (128, [1, 1, 2, 2, 2, 2, 2], 2)
+    assert (model["label_dropout"], model["augment"]["probability"], model["ema_images"]) == (0.1, 0.12, 100_000)
+    sampler = model["sampler"]
+    assert (sampler["method"], sampler["steps"], sampler["sigma_max"], sampler["rho"]) == ("dps", 300, 5.0, 7.0)
+    assert prior.training.steps * prior.training.batch == pytest.approx(10e6, rel=1e-3)
+    assert (prior.training.learning_rate, prior.training.warmup, prior.data.size) == (1e-4, 1.0, (320, 320))
+    assert (tuned.training.learning_rate, tuned.training.epochs, tuned.training.warmup) == (1e-5, 650, 0.0)
+    assert tuned.parents == {"base": "pretrained"} and tuned.data.select["FLAIR"] == 20
+    assert tuned.accelerations == (4, 5, 6) and recipes["stroke-tuned"].accelerations == (2,)
+    old = {"T1": None, "T1POST": None, "T2": None}
+    none = dict.fromkeys(old, 0)
+    seen = {run: recipes[run].data.select for run in ("full", "pretrained", "flair", "fine-tuned", "few", "joint")}
+    assert seen == {
+        "full": old | {"FLAIR": None}, "pretrained": old, "flair": none | {"FLAIR": None},
+        "fine-tuned": none | {"FLAIR": 20}, "few": none | {"FLAIR": 20}, "joint": old | {"FLAIR": 20},
+    }  # fmt: skip
+    grid = {(r.training.learning_rate, r.training.epochs) for run, r in recipes.items() if run.startswith("tune-")}
+    grid.add((tuned.training.learning_rate, tuned.training.epochs))
+    assert grid == {(rate, epochs) for rate in (5e-4, 1e-4, 5e-5, 1e-5) for epochs in (650, 1250, 2500)}
+
+
+def test_methods_of_the_stroke_paper_differ_in_their_data_alone():
+    recipes = plan(scale("full"), ROOT).recipes
+    base = recipes["dpm", "pretrained"].model_dump(mode="json")
+    for run in ("full", "flair", "few", "joint"):
+        changed = differences(base, recipes["dpm", run].model_dump(mode="json"))
+        assert {key for key in changed if key not in ("run", "title")} <= {
+            f"data.select.{c}" for c in ("T1", "T1POST", "T2", "FLAIR")
+        }, run
+
+
+def test_how_a_prior_is_used_is_not_what_its_weights_depend_on():
+    recipe = plan(scale("demo"), ROOT).recipes["dpm", "pretrained"]
+    sampler = recipe.model["sampler"] | {"steps": 99}
+    used = recipe.model_copy(update={"accelerations": (8,), "model": recipe.model | {"sampler": sampler}})
+    assert used.trained_by() == recipe.trained_by()
+    trained = recipe.model_copy(update={"model": recipe.model | {"channels": 32}})
+    assert trained.trained_by() != recipe.trained_by()
+    rung = plan(scale("demo"), ROOT).recipes["ueps", "ueps"]
+    assert rung.model_copy(update={"accelerations": (8,)}).trained_by() != rung.trained_by()

@@ -36,6 +36,14 @@ def test_full_is_the_paper_nas(snakemake):
     assert counts["fetch_backbone"] == 7
 
 
+def test_full_is_the_paper_dpm(snakemake):
+    """Stroke: six methods, twelve points of the grid less the method's own, samplers, the stroke experiment."""
+    counts = snakemake.planned("dpm", "--configfile", "config/full.yaml")
+    assert counts["pretrain_dpm"] == 6 and counts["finetune_dpm"] == 1 + 11 + 1
+    assert counts["tune_zeta"] == 6 + 11 + 4 + 3
+    assert counts["evaluate"] == 4 + 6 + 11 + 4 + 5  # without a prior, methods, grid, samplers, stroke
+
+
 def test_unknown_key_is_refused(snakemake):
     snakemake.edit("config/demo.yaml", lambda config: config.update(sclae=1))
     message = refused(snakemake)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 pytestmark = pytest.mark.workflow
-REPORTS = {"plan", "tables_ueps", "tables_nas", "scorecard", "report", "log_mlflow", "all"}
+REPORTS = {"plan", "tables_ueps", "tables_nas", "tables_dpm", "scorecard", "report", "log_mlflow", "all"}
 
 
 def test_finished_workflow_has_nothing_to_do(done):
@@ -86,7 +86,8 @@ def test_forced_rule_reruns_it_and_its_descendants(done):
     assert counts["evaluate"] > 0
 
 
-TRAINERS = {"train_aqvae", "train_transformer", "train_teacher", "distill", "train_unrolled", "train_unet"}
+PRIORS = {"pretrain_dpm", "finetune_dpm"}
+TRAINERS = {"train_aqvae", "train_transformer", "train_teacher", "distill", "train_unrolled", "train_unet"} | PRIORS
 
 
 @pytest.mark.parametrize(
@@ -126,11 +127,32 @@ def test_decoding_reruns_no_training(done):
     assert counts["evaluate"] == 1 and not TRAINERS & set(counts)
 
 
+def test_one_method_reruns_without_the_others(done):
+    """Method 5 alone, then method 4: its grid stays, its samplers come along."""
+    for run, also in (("few", set()), ("fine-tuned", {"reference-loop", "dds", "dds-warm"})):
+        jobs = done.jobs("--force", f"weights/demo/dpm/{run}.safetensors", "tables")
+        assert {job for job in jobs if job.startswith("weights/")} == {f"weights/demo/dpm/{run}.safetensors"}
+        rows = {job.split("/")[3] for job in jobs if job.startswith("results/") and job.endswith(".csv")}
+        assert rows == {run} | also
+        assert {job.split("/")[3] for job in jobs if job.endswith("zeta.json")} == {run} | also
+
+
+def test_another_sampler_trains_no_prior(done):
+    done.edit(
+        "config/demo.yaml", lambda c: c["studies"]["dpm"]["runs"]["fine-tuned"]["model"].update(sampler={"steps": 9})
+    )
+    counts = done.planned()
+    assert counts["evaluate"] >= 1 and counts["tune_zeta"] >= 1 and not TRAINERS & set(counts)
+
+
 def test_collector_and_single_file_targets(snakemake):
     counts = snakemake.planned("ueps")
     assert counts["train_unrolled"] == 5 and not (TRAINERS - {"train_unrolled"}) & set(counts)
     chain = snakemake.planned("nas")
     assert chain["train_aqvae"] == 2 and chain["train_teacher"] == chain["distill"] == 1 and chain["tokenise"] == 4
+    prior = snakemake.planned("dpm")
+    assert prior["pretrain_dpm"] == 6 and prior["finetune_dpm"] == 7 and prior["train_unrolled"] == 1
+    assert prior["tune_zeta"] == 17 and prior["inspect_dpm"] == 1
     assert snakemake.planned("data").keys() == {"simulate", "convert", "summarise", "data"}
     single = snakemake.planned("weights/demo/ueps/ueps.safetensors")
     assert single["train_unrolled"] == 1

@@ -18,8 +18,8 @@ class LossWeights(Strict):
     adversarial: float = Field(default=0.1, ge=0)
     perceptual: float = Field(default=0.1, ge=0)
     commitment: float = Field(default=0.25, ge=0)
-    # not the paper's: mean squared error of the magnitude. SSIM hardly sees how bright an image is; where the perceptual
-    # network is absent, nothing else does
+    # not the paper's: mean squared error of the magnitude. SSIM hardly sees how bright an image is; without the
+    # perceptual network nothing else does
     pixel: float = Field(default=0.0, ge=0)
 
 

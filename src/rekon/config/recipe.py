@@ -119,6 +119,24 @@ class Recipe(Strict):
             raise ValueError("'accelerations' belongs to 'mask'; 'sampling' has its own")
         return self
 
+    def trained_by(self) -> dict[str, Any]:
+        """What the weights depend on, as plain data.
+
+        A prior knows neither masks nor samplers, so how it is used can change without training it again. Of other kinds
+        it is everything.
+        """
+        plain = self.model_dump(mode="json", exclude={"title"})
+        if self.kind != "diffusion":
+            return plain
+        for section, keys in (
+            (plain, ("mask", "accelerations", "sampling")),
+            (plain["data"], ("contrasts", "reference", "test")),
+            (plain["model"], ("sampler",)),
+        ):
+            for key in keys:
+                section.pop(key, None)
+        return plain
+
     def parent(self, role: str) -> tuple[str, str]:
         """(study, run) of a parent."""
         study, _, run = self.parents[role].rpartition("/")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -156,16 +155,9 @@ def load(
         )
     denoiser, model, trained = read_prior(weights)
     if recipe.training is not None:
-        check_recipe(weights, _trained(trained), _trained(recipe.model_dump(mode="json")))
+        made = check(Recipe, trained, f"{weights}, recipe")
+        check_recipe(weights, made.trained_by(), recipe.trained_by())
     return PosteriorSampler(recipe.run, denoiser, model, device, settings)
-
-
-def _trained(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a recipe the weights depend on."""
-    kept = {key: value for key, value in recipe.items() if key not in ("mask", "accelerations", "sampling")}
-    model = {key: value for key, value in recipe["model"].items() if key != "sampler"}
-    data = {key: value for key, value in recipe["data"].items() if key not in ("contrasts", "reference", "test")}
-    return kept | {"model": model, "data": data}
 
 
 def _safe(scale: Tensor) -> Tensor:
