@@ -11,7 +11,11 @@ import yaml
 from scipy.ndimage import gaussian_filter, zoom
 from skimage.data import shepp_logan_phantom
 
-from rekon.config import ExactMaskSettings
+from rekon.config import ExactMaskSettings, Recipe
+from rekon.dpm.inspection import Case, PriorDraws
+from rekon.dpm.inspection import Inspection as DpmInspection
+from rekon.dpm.inspection import write_inspection as write_dpm_inspection
+from rekon.dpm.uncertainty import calibration, posterior
 from rekon.evaluation.metrics import score
 from rekon.evaluation.panel import Panel, write_panels
 from rekon.evaluation.score import COLUMNS
@@ -29,12 +33,19 @@ LEVEL = {
     "classical/zero-filled": 25.0, "classical/sense": 28.0, "ueps/e2e-varnet": 31.0, "ueps/ue-unet": 32.0,
     "ueps/ue-vit": 31.6, "ueps/uep-vit": 31.65, "ueps/ueps": 31.7,
     "nas/zero-filled": 20.0, "nas/unet": 23.0, "nas/e2e-varnet": 25.0, "nas/base": 24.0, "nas/distilled": 24.5,
+    "dpm/zero-filled": 20.0, "dpm/sense": 24.0, "dpm/l1-wavelet": 25.0, "dpm/e2e-varnet": 24.5, "dpm/pretrained": 26.0,
+    "dpm/full": 27.6, "dpm/flair": 27.5, "dpm/fine-tuned": 27.2, "dpm/few": 25.5, "dpm/joint": 26.5,
+    "dpm/tune-5e-4-650": 27.0, "dpm/tune-5e-4-1250": 27.4, "dpm/tune-5e-4-2500": 26.2, "dpm/tune-1e-5-1250": 27.3,
+    "dpm/tune-1e-5-2500": 27.35, "dpm/reference-loop": 27.3, "dpm/dds": 27.1, "dpm/dds-warm": 27.25,
+    "dpm/stroke-zero-filled": 23.0, "dpm/stroke-sense": 27.0, "dpm/stroke-pretrained": 28.0, "dpm/stroke-tuned": 29.0,
+    "dpm/stroke-few": 28.2,
 }  # fmt: skip
 CONTRASTS = ("AXT1", "AXT2", "AXFLAIR", "AXT1POST")
 ABSENT = "no pretrained alexnet: list it under 'backbones' of the scale"
 MILLISECONDS = {
     "classical/zero-filled": 0.6, "classical/sense": 60.0, "ueps/e2e-varnet": 12.0, "ueps/ue-unet": 40.0,
-    "ueps/ue-vit": 55.0, "ueps/uep-vit": 28.0, "ueps/ueps": 30.0,
+    "ueps/ue-vit": 55.0, "ueps/uep-vit": 28.0, "ueps/ueps": 30.0, "dpm/reference-loop": 700.0, "dpm/fine-tuned": 80.0,
+    "dpm/dds": 110.0, "dpm/dds-warm": 40.0,
 }  # fmt: skip
 
 
@@ -85,6 +96,16 @@ def small_plan() -> Plan:
     return Plan.from_document(document, "small")
 
 
+def dpm_plan() -> Plan:
+    """The demo's stroke study alone, with the run of another study whose weights it takes."""
+    document = demo_plan().document()
+    scale = document["scale"]
+    ueps, dpm = scale["studies"]["ueps"], scale["studies"]["dpm"]
+    ueps |= {"only": ["e2e-varnet"], "runs": {"e2e-varnet": ueps["runs"]["e2e-varnet"]}}
+    scale["studies"] = {"ueps": ueps, "dpm": dpm}
+    return Plan.from_document(document, "stroke")
+
+
 def workspace(root: Path, made: Plan, *, subjects: int | None = None, slices: int = 2, size: int = 48) -> Sources:
     """Fill `root` with results of every run on every test set, under every pattern that it is scored with."""
     sources = Sources(made, root)
@@ -118,6 +139,12 @@ def workspace(root: Path, made: Plan, *, subjects: int | None = None, slices: in
         for path, (settings, matrix) in made.masks.items():
             if isinstance(settings, ExactMaskSettings):
                 write_exact_mask(root / path, make_exact_mask(settings, matrix))
+    if "dpm" in made.scale.studies:
+        write_dpm_inspection(sources.inspection("dpm"), fake_dpm_inspection())
+        for study, name in made.recipes:
+            if study == "dpm" and made.tuned(study, name):
+                write_json(sources.record(f"dpm/{name}", "zeta.json"), fake_sweep(made.recipes[study, name]))
+        write_json(root / f"runs/{scale}/data/sim-fastmri-brain/train.json", fake_manifest())
     assert (root / "results" / scale).is_dir()
     return sources
 
@@ -147,7 +174,8 @@ def fake_rows(
                     "contrast": CONTRASTS[subject % len(CONTRASTS)], "pattern": pattern, "acceleration": acceleration,
                     "effective_acceleration": 3.2 if acceleration == 4 else acceleration, "coils": 8,
                     "psnr": psnr if reference else None, "ssim": 1 - 10 ** (-psnr / 25) if reference else None,
-                    "nmse": 10 ** (-psnr / 15) if reference else None, **empty,
+                    "nmse": 10 ** (-psnr / 15) if reference else None,
+                    "nrmse": 10 ** (-psnr / 30) if reference else None, **empty,
                     "milliseconds": MILLISECONDS.get(run, 20.0) * (1 + 0.05 * own.standard_normal()),
                     "reason": "" if reference else "no reference: prospectively undersampled",
                     "perceptual_reason": ABSENT if run.startswith("nas/") else "", "note": "",
@@ -208,6 +236,49 @@ def fake_nas_inspection(dataset: str) -> nas.Inspection:
                     np.array([20.0, 20.2, 23.0, 22.0])),
         nas.Timing(runs, np.array([0.11, 0.12]), "cpu (Made Up CPU)"),
     )  # fmt: skip
+
+
+def fake_dpm_inspection(size: int = 24, sure: float = 1.0) -> DpmInspection:
+    """Draws that are as wide as their error; sure: how much narrower they are."""
+    random = np.random.default_rng(2)
+    truth = picture(size)
+
+    def case(run: str, dataset: str, acceleration: int) -> Case:
+        centre = truth + 0.05 * random.standard_normal(truth.shape)
+        draws = centre + 0.05 / sure * random.standard_normal((8, *truth.shape))
+        one = posterior(draws, truth)
+        return Case(run, dataset, acceleration, "v0000", 1, one, 4, 0.05, calibration([one], floor=0.05))
+
+    images = np.abs(truth + 0.2 * random.standard_normal((2, 3, 3, size, size))).astype(np.float32)
+    seen = np.array([[False, True, True], [True, False, False]])
+    labels, runs = ("FLAIR", "T1", "T2"), ("pretrained", "fine-tuned")
+    return DpmInspection(
+        PriorDraws(runs, labels, seen, images, np.stack([truth] * 3), 20),
+        (
+            case("fine-tuned", "sim-fastmri-flair", 4), case("fine-tuned", "sim-fastmri-flair", 6),
+            case("stroke-tuned", "sim-stroke", 2),
+        ),
+    )  # fmt: skip
+
+
+def fake_sweep(recipe: Recipe) -> dict:
+    """A zeta.json whose second weight is best."""
+    settings = recipe.model["sampler"]
+    zetas, rs = settings["tuning"]["zetas"], recipe.accelerations
+    rows = [
+        {"acceleration": r, "zeta": zeta, "nrmse": 0.1 + 0.01 * r + 0.02 * abs(place - 1), "slices": 3}
+        for r in rs
+        for place, zeta in enumerate(zetas)
+    ]
+    best = {str(r): zetas[1] for r in rs}
+    made = {"format": "rekon-zeta-1", "run": recipe.run, "dataset": recipe.data.validation, "settings": settings}
+    return made | {"subjects": ["a", "b"], "rows": rows, "best": best}
+
+
+def fake_manifest() -> dict:
+    """Volumes of a training split, as far as counting subjects needs them."""
+    contrasts = ("AXFLAIR", "AXT1", "AXT1POST", "AXT2") * 4
+    return {"volumes": [{"subject": f"s{n}", "contrast": contrast} for n, contrast in enumerate(contrasts)]}
 
 
 def fake_inspection(first: str, second: str, size: int) -> Inspection:

@@ -45,8 +45,11 @@ def training(sources: Sources, study: str, out: Path) -> list[Drawn]:
     for group in groups:
         recipes = {f"{of}/{run}": recipe for (of, run), recipe in sources.plan.recipes.items() if of == study}
         runs = [run for run, recipe in recipes.items() if recipe.kind in group.kinds]
+        if group.runs:
+            runs = [run for name in group.runs if (run := f"{study}/{name}") in runs]
         histories = {sources.title(run): rows for run in runs if (rows := sources.history(run))}
         if histories:
-            name = f"{study}-curves-{slug(group.kinds[0])}.svg" if len(groups) > 1 else f"{study}-curves.svg"
+            part = slug(group.name or group.kinds[0])
+            name = f"{study}-curves-{part}.svg" if len(groups) > 1 else f"{study}-curves.svg"
             drawn.append(curves.draw(histories, out / name, group))
     return drawn

@@ -68,9 +68,9 @@ def build_report(sources: Sources, out: Path) -> Path:
 def study_context(sources: Sources, study: str, outcomes: list[Outcome], figures: Path) -> dict[str, Any]:
     """What the template needs of one paper."""
     config = sources.studies[study]
-    tables: dict[str | None, pd.DataFrame] = {
-        table: published_table(sources, study, table) for table in tables_of(sources, study)
-    }
+    order = {table: place for place, table in enumerate(paper(study).tables)}
+    names = sorted(tables_of(sources, study), key=lambda table: order.get(table or "", len(order)))
+    tables: dict[str | None, pd.DataFrame] = {table: published_table(sources, study, table) for table in names}
     drawn = build_figures(sources, study, tables, figures)
     own = [outcome for outcome in outcomes if outcome.study == study]
     return {
@@ -83,7 +83,7 @@ def study_context(sources: Sources, study: str, outcomes: list[Outcome], figures
         "findings": paper(study).findings(sources, study, tables),
         "tables": [
             {
-                **table_context(sources, study, table, numbers),
+                **table_context(sources, study, table, numbers, paper(study).words.get(table or "", {})),
                 "title": title_of(table),
                 "csv": f"tables/{table_name(study, table)}",
             }

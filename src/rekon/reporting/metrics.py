@@ -38,6 +38,7 @@ METRICS = {
     "psnr": Shown("PSNR", "dB", 1.0, 2, True),
     "ssim": Shown("SSIM", "%", 100.0, 2, True),
     "nmse": Shown("NMSE", "%", 100.0, 2, False),
+    "nrmse": Shown("NRMSE", "%", 100.0, 2, False),
     "lpips_alex": Shown("LPIPS (Alex)", "", 1.0, 3, False),
     "lpips_vgg": Shown("LPIPS (VGG)", "", 1.0, 3, False),
     "dists": Shown("DISTS", "", 1.0, 3, False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,11 @@ def claim_context(sources: Sources, outcome: Outcome) -> dict[str, Any]:
         "css": outcome.verdict.replace(" ", "-"),
         "better": _name(sources, outcome.better),
         "worse": _name(sources, outcome.worse),
-        "paper": f"{shown.text(outcome.paper, sign=True)}{unit}" if outcome.paper is not None else "–",
+        "paper": _claimed(sources, outcome),
         "measured": f"{shown.text(overall.mean, sign=True)}{unit}" if overall else "–",
         "interval": f"{shown.text(overall.low, sign=True)} … {shown.text(overall.high, sign=True)}" if overall else "",
         "quantity": f"{shown.name} advantage" if shown.higher_is_better else f"{shown.name} saved",
-        "forest": forest(overall, outcome.claim.margin) if overall else "",
+        "forest": forest(overall, outcome.claim.threshold) if overall else "",
         "each": [
             (title(View.parse(part.dataset)), f"{shown.text(part.mean, sign=True)}{unit}",
              f"{shown.text(part.low, sign=True)} … {shown.text(part.high, sign=True)}", part.subjects,
@@ -44,6 +45,20 @@ def claim_context(sources: Sources, outcome: Outcome) -> dict[str, Any]:
             for part in outcome.each
         ],
     }  # fmt: skip
+
+
+def prints(published: Mapping[str, Any]) -> bool:
+    """Whether a paper's tables (one, or several by name) hold a number, and not words alone."""
+    return any(prints(value) if isinstance(value, Mapping) else value is not None for value in published.values())
+
+
+def _claimed(sources: Sources, outcome: Outcome) -> str:
+    """The paper's difference; that it has only words, where it prints no number at all."""
+    if outcome.paper is None:
+        published = sources.studies[outcome.study].published
+        return "in words" if published and not prints(published) else "–"
+    unit = f" {outcome.shown.unit}" if outcome.shown.unit else ""
+    return f"{outcome.shown.text(outcome.paper, sign=True)}{unit}"
 
 
 def unmeasured(outcomes: list[Outcome]) -> dict[str, list[str]]:
@@ -55,10 +70,19 @@ def unmeasured(outcomes: list[Outcome]) -> dict[str, list[str]]:
     return found
 
 
-def table_context(sources: Sources, study: str, table: str | None, numbers: pd.DataFrame) -> dict[str, Any]:
-    """A published table with ours: per view and metric one cell per run, as text."""
+def table_context(
+    sources: Sources, study: str, table: str | None, numbers: pd.DataFrame, words: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A published table with ours: per view and metric one cell per run, as text.
+
+    words: run -> what the paper says of it where it prints no number. A column of which there is neither a number nor
+    a word is left out, and named under `left_out`.
+    """
     config, rows = sources.studies[study], cells(numbers)
-    runs = list(dict.fromkeys(run for _, _, run in rows))
+    said = {sources.named(run, study): text for run, text in (words or {}).items()}
+    every = list(dict.fromkeys(run for _, _, run in rows))
+    valued = {run for (_, _, run), row in rows.items() if row["mean"] == row["mean"] or row["paper"] == row["paper"]}
+    runs = [run for run in every if run in valued or run in said or not _absent(sources, study, run)]
     printed = {metric for values in config.published.get(table or "", {}).values() for metric in values}
     metrics = [metric for metric in dict.fromkeys(numbers["metric"]) if metric in printed]
     if not metrics:
@@ -90,6 +114,9 @@ def table_context(sources: Sources, study: str, table: str | None, numbers: pd.D
         ],
         "part": parts.pop() if len(parts) == 1 else "",
         "groups": groups,
+        "words": [said.get(run, "") for run in runs] if said else [],
+        "wordless": bool(config.published.get(table or "")) and not prints(config.published[str(table)]),
+        "left_out": [sources.title(run) for run in every if run not in runs],
         "beside": " and ".join(beside),
         "empty": _empty(rows, metrics, runs),
     }

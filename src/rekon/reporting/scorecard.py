@@ -5,7 +5,8 @@ over the claim's data sets, with a 95 % bootstrap interval over subjects. Of a s
 (sampling patterns, say), the rows of all of them count together, because the subjects are the same ones.
 The scorecard's words are definitions:
 
-    holds           the whole interval lies above the claim's margin (0 unless the claim says otherwise)
+    holds           the whole interval lies above the claim's margin (0 unless the claim says otherwise; where a run is
+                    only said to be no worse than another, the largest loss that is tolerated, as a negative number)
     does not hold   the whole interval lies below it
     inconclusive    the interval holds the margin, or there are too few subjects for an interval that means anything
     not measured    at least one of the two runs has no score on any of the claim's sets
@@ -113,7 +114,7 @@ def judge(sources: Sources, study: str, claim: Claim) -> Outcome:
     if len(each) > 1:
         paper = _paper_average(sources, study, claim, [papers[view] for view in tables])
         overall = _difference(sources, study, claim, AVERAGE, sets_of(tables), paper)
-    verdict, why = _verdict(overall, claim.margin)
+    verdict, why = _verdict(overall, claim.threshold)
     names = tuple(str(view) for view in tables)
     return Outcome(study, claim, better, worse, names, missing, overall, each, verdict, why, overall.paper)
 
@@ -216,23 +217,24 @@ def _paper_average(sources: Sources, study: str, claim: Claim, parts: list[float
     return sum(known) / len(known) if known and len(known) == len(parts) else None
 
 
-def _published(values: Mapping[str, Mapping[str, float]], claim: Claim) -> float | None:
+def _published(values: Mapping[str, Mapping[str, float | None]], claim: Claim) -> float | None:
     """Difference in one row of a published table, positive for the claim; None where a run has no value."""
     row = values.get(claim.metric, {})
-    if claim.better not in row or claim.worse not in row:
+    better, worse = row.get(claim.better), row.get(claim.worse)
+    if better is None or worse is None:
         return None
-    difference = row[claim.better] - row[claim.worse]
+    difference = better - worse
     return difference if METRICS[claim.metric].higher_is_better else -difference
 
 
-def _verdict(overall: Difference, margin: float) -> tuple[Verdict, str]:
+def _verdict(overall: Difference, threshold: float) -> tuple[Verdict, str]:
     if overall.subjects < FEWEST_SUBJECTS:
         return "inconclusive", f"only {overall.subjects} subjects; fewer than {FEWEST_SUBJECTS} cannot decide"
     if math.isnan(overall.low):
         return "inconclusive", "a set with a single subject gives no interval"
-    if overall.low > margin:
+    if overall.low > threshold:
         return "holds", "the whole interval lies above the margin"
-    if overall.high < margin:
+    if overall.high < threshold:
         return "does not hold", "the whole interval lies below the margin"
     return "inconclusive", "the interval includes the margin"
 

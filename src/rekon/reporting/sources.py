@@ -104,8 +104,8 @@ class Sources:
         """How many runs lie between a run and one without parents."""
         study, name = run.split("/")
         recipe = self.plan.recipes.get((study, name))
-        parents = recipe.parents.values() if recipe else ()
-        return max((1 + self.generation(f"{study}/{parent}") for parent in parents), default=0)
+        parents = [recipe.parent(role) for role in recipe.parents] if recipe else []
+        return max((1 + self.generation("/".join(parent)) for parent in parents), default=0)
 
     def title(self, run: str) -> str:
         study, name = run.split("/")
@@ -164,12 +164,32 @@ class Sources:
         panels = read_panels(path) if path.exists() else {}
         if view.pattern:
             parts = {key.rpartition("-R")[::2]: panel for key, panel in panels.items()}
+            if view.acceleration:
+                return next((panel for (_, r), panel in parts.items() if r == str(view.acceleration)), None)
             panels = {r: panel for (pattern, r), panel in parts.items() if pattern == view.pattern}
             return panels[max(panels, key=int)] if panels else None
         return next(iter(panels.values()), None)
 
     def pictured(self, study: str) -> list[View]:
-        """Views that the report shows pictures of: every set, under each of the study's patterns."""
+        """Views that the report shows pictures of: every set, under each pattern, or acceleration, of the study."""
+        accelerations = (
+            {
+                dataset: sorted(
+                    {
+                        r
+                        for (of, run), recipe in self.plan.recipes.items()
+                        if of == study
+                        for r in recipe.accelerations
+                        if (of, run, dataset) in scored
+                    }
+                )
+                for dataset in self.datasets(study)
+            }
+            if (scored := set(self.plan.scored(study)))
+            else {}
+        )
+        if any(accelerations.values()):
+            return [View(dataset, f"R{r}") for dataset, known in accelerations.items() for r in known]
         hierarchies = [recipe.sampling for (of, _), recipe in self.plan.recipes.items() if of == study]
         patterns = dict.fromkeys(pattern for sampling in hierarchies if sampling for pattern in sampling.patterns)
         return [View(dataset, pattern) for dataset in self.datasets(study) for pattern in patterns or (None,)]

@@ -56,8 +56,8 @@ def published_table(sources: Sources, study: str, table: str | None) -> pd.DataF
                         "unit": shown.unit,
                         "run": run,
                         "title": sources.title(run),
-                        "paper": values.get(metric, {}).get(name, math.nan),
-                        "paper_std": values.get(f"{metric}_std", {}).get(name, math.nan),
+                        "paper": _printed(values, metric, name),
+                        "paper_std": _printed(values, f"{metric}_std", name),
                         **{
                             key: getattr(summary, key) * shown.factor if summary else math.nan
                             for key in ("mean", "std", "low", "high")
@@ -70,19 +70,28 @@ def published_table(sources: Sources, study: str, table: str | None) -> pd.DataF
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def _printed(values: dict[str, Any], metric: str, run: str) -> float:
+    """The paper's value; NaN where it has none."""
+    value = values.get(metric, {}).get(run)
+    return math.nan if value is None else value
+
+
 def views_of(sources: Sources, study: str, published: dict[str, Any]) -> list[tuple[View, str | None]]:
     """Rows of a table, each with its name in the paper (None: ours alone). AVERAGE is the view of that name.
 
-    Sets of ours that stand for none of the paper's have the same parts as those that do.
+    Sets of ours that stand for none of the paper's have the same parts as those that do, if runs of the table are
+    scored on them.
     """
     theirs = [View.parse(name) for name in published if name != AVERAGE]
+    runs = {run for values in published.values() for metric in values.values() for run in metric}
+    scored = {dataset for of, run, dataset in sources.plan.scored(study) if run in runs}
     parts = list(dict.fromkeys((view.pattern, view.group) for view in theirs)) or [(None, None)]
     found = []
     for dataset in sources.datasets(study):
         known = {str(view) for view in theirs if view.dataset in sources.aliases(dataset)}
         for view in (View(dataset, *part) for part in parts):
             name = sources.published_name(view, known)
-            if name or not known:
+            if name or (not known and (not runs or dataset in scored)):
                 found.append((view, name))
     matched = {name for _, name in found}
     found += [(view, str(view)) for view in theirs if str(view) not in matched]
@@ -96,6 +105,7 @@ def runs_of(sources: Sources, study: str, table: str | None) -> list[str]:
     methods are compared.
 
     Methods are compared where the study takes the classical runs, or has columns of methods that are not run here.
+    Runs whose titles the paper numbers stand in its order, behind the others.
     """
     config = sources.studies[study]
     published = config.published.get(table, {}) if table else {}
@@ -112,7 +122,12 @@ def runs_of(sources: Sources, study: str, table: str | None) -> list[str]:
                 "under 'not_run'."
             )
     columns = dict.fromkeys([*first, *(sources.named(name, study) for name in names)])
-    return sorted(columns, key=lambda run: (sources.learned(run), sources.generation(run)))
+
+    def place(run: str) -> tuple[bool, int, int]:
+        numbered = re.match(r"(\d+) ", sources.title(run))
+        return sources.learned(run), int(numbered[1]) if numbered else 0, sources.generation(run)
+
+    return sorted(columns, key=place)
 
 
 def others_of(sources: Sources, study: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Views: parts of a test set, by sampling pattern and group of contrasts, written set, set@pattern, set@pattern/group.
 
-A group is one of the study's `contrasts`. What the paper prints of a set, and what its claims are about, are views.
+Where one pattern is scored at several accelerations, "R4" stands in the place of the pattern. A group is one of the
+study's `contrasts`. What the paper prints of a set, and what its claims are about, are views.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ PATTERNS = {
 
 @dataclass(frozen=True)
 class View:
-    """Rows of a set: all, of one pattern, or of one pattern and some contrasts."""
+    """Rows of a set: all, of one pattern (or acceleration, "R4"), or of one pattern and some contrasts."""
 
     dataset: str
     pattern: str | None = None
@@ -43,6 +44,12 @@ class View:
         """The same part of another set."""
         return replace(self, dataset=dataset)
 
+    @property
+    def acceleration(self) -> int | None:
+        """R, where the view is at one and not of a pattern."""
+        found = re.fullmatch(r"R(\d+)", self.pattern or "")
+        return int(found[1]) if found else None
+
     def within(self, other: View) -> bool:
         """Whether this is `other` or, under the same pattern, one of its groups."""
         same = (self.dataset, self.pattern) == (other.dataset, other.pattern)
@@ -50,8 +57,9 @@ class View:
 
     @property
     def part(self) -> str:
-        """The part in words: "ES Cartesian-X, T1"; empty for a whole set."""
+        """The part in words: "ES Cartesian-X, T1", "R = 4"; empty for a whole set."""
         names = [PATTERNS.get(self.pattern, self.pattern)] if self.pattern else []
+        names = [f"R = {self.acceleration}"] if self.acceleration else names
         return ", ".join([*names, self.group] if self.group else names)
 
     def select(self, rows: pd.DataFrame, contrasts: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
@@ -60,7 +68,9 @@ class View:
         A pattern at several accelerations is seen at the highest, which is the one that papers print. Raises UserError
         for a group that is not among `contrasts`.
         """
-        if self.pattern:
+        if self.acceleration:
+            rows = rows[rows["acceleration"] == self.acceleration]
+        elif self.pattern:
             rows = rows[rows["pattern"] == self.pattern]
             rows = rows[rows["acceleration"] == rows["acceleration"].max()]
         if self.group:

@@ -24,6 +24,8 @@ class Group:
     right: str  # what is validated
     loss: str = "loss"  # keys
     validation: str = "val_loss"
+    runs: tuple[str, ...] = ()  # of those kinds; all of them, if empty
+    name: str = ""  # part of the file's name; that of the first kind, if empty
 
 
 def draw(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, group: Group) -> Drawn:
@@ -34,10 +36,12 @@ def draw(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, group
         figure, (left, right) = pyplot.subplots(1, 2, figsize=(10.5, 3.7), gridspec_kw={"wspace": 0.24})
         for index, (title, rows) in enumerate(histories.items()):
             colour, marker = LINES[index % len(LINES)], MARKERS[index % len(MARKERS)]
+            dashes = "-" if index < len(LINES) else "--"
             steps, values = series(rows, group.loss)
-            left.plot(*thinned(steps, values), color=colour, linewidth=1.4, label=title)
+            left.plot(*thinned(steps, values), dashes, color=colour, linewidth=1.4, label=title)
             steps, values = series(rows, group.validation)
-            right.plot(steps, values, color=colour, marker=marker, markersize=5, markeredgecolor="white", label=title)
+            right.plot(steps, values, dashes, color=colour, marker=marker, markersize=5, markeredgecolor="white",
+                       label=title)  # fmt: skip
             if values.size and np.isfinite(values).any():
                 best = int(np.nanargmin(values))
                 right.plot(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +30,6 @@ class Paper:
     methods: Callable[[Sources, str], Facts] = _nothing  # definitions of its own
     pictured: tuple[str, ...] = ()  # runs in the picture panels; all that have pictures, if empty
     curves: tuple[Group, ...] = ()  # training curves
+    tables: tuple[str, ...] = ()  # names of its tables in the report's order; those not named come behind
+    # table -> run -> what the paper says there of a method, where our source has words and no number
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

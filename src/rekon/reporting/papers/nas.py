@@ -131,8 +131,9 @@ def _paper(sources: Sources, study: str, names: Iterable[str], run: str) -> floa
     """Mean of a run's PSNR over all views of published tables; NaN where one lacks it."""
     published = sources.studies[study].published
     views = [view for name in names for view in published.get(name, {}).values()]
-    values = [view.get("psnr", {}).get(run, math.nan) for view in views]
-    return sum(values) / len(values) if values else math.nan
+    values = [view.get("psnr", {}).get(run) for view in views]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else math.nan
 
 
 def _order(sources: Sources, study: str, runs: list[str], values: dict[str, float]) -> str:
