@@ -28,10 +28,10 @@ from rekon.randomness import torch_generator
 
 PRIORS = ("pretrained", "fine-tuned")  # runs that draw without a measurement
 JUDGED = ("fine-tuned", "stroke-tuned")  # runs whose posteriors are compared with the truth
-SLICES = 6  # of a test set, evenly spread, and the one that all runs picture
+SLICES = 4  # of a test set, evenly spread, and the one that all runs picture
 DRAWS = 8  # of each slice: a standard deviation of eight is right to a quarter
 FLOOR = 0.05  # of a slice's maximum: background and dark fluid, where magnitudes are no Gaussian, do not count
-PRIOR_DRAWS, PRIOR_STEPS = 3, 20
+PRIOR_DRAWS, PRIOR_STEPS = 3, 12
 PRIOR = SamplerSettings()  # its noise levels: the published ones, whatever a run's own sampler starts from
 
 Slices = SliceSet | ImageSet
@@ -46,7 +46,7 @@ def inspect_dpm(plan: Plan, study: str, out: Path) -> None:
     """
     device = torch.device("cuda" if plan.scale.compute.gpus and torch.cuda.is_available() else "cpu")
     runs = plan.inspected(study)
-    samplers = {run: _sampler(plan, study, run, device) for run in (*PRIORS, *JUDGED) if run in runs}
+    samplers = {run: _sampler(plan, study, run, device) for run in dict.fromkeys((*PRIORS, *JUDGED)) if run in runs}
     recipes = {run: plan.recipes[study, run] for run in samplers}
     priors = {run: sampler for run, sampler in samplers.items() if run in PRIORS}
     found = []
