@@ -282,6 +282,7 @@ def test_a_paper_in_words_is_shown_in_words(sources):
     assert samplers["left_out"] == ["DPS, second order"] and samplers["words"] == [] and samplers["wordless"]
     claims = [claim_context(sources, outcome) for outcome in scorecard(sources) if outcome.study == "dpm"]
     assert {claim["paper"] for claim in claims} == {"in words"}
+    assert claims[0]["measured"].endswith(" points") and claims[-1]["worse"] == "Standard of care"
 
 
 def test_rows_of_a_table_are_on_the_sets_its_runs_are_scored_on(sources):
@@ -293,6 +294,7 @@ def test_tables_stand_in_the_papers_order_with_a_row_of_words(sources, monkeypat
     monkeypatch.setattr("rekon.reporting.html.build_figures", lambda *arguments: [])
     context = study_context(sources, "dpm", [], sources.root / "figures")
     assert [table["title"] for table in context["tables"]] == ["Methods", "Fine-tuning", "Samplers", "Stroke"]
+    assert context["short"] == "Stroke DPM"
 
 
 def test_definitions_count_subjects_and_name_what_is_really_taken(sources):

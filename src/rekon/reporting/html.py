@@ -76,7 +76,7 @@ def study_context(sources: Sources, study: str, outcomes: list[Outcome], figures
     return {
         "name": study,
         "config": config,
-        "short": config.title.split(":")[0],
+        "short": paper(study).short or config.title.split(":")[0],
         "counts": counts(own),
         "claims": [claim_context(sources, outcome) for outcome in own],
         "unmeasured": unmeasured(own),

@@ -20,6 +20,11 @@ class Shown(NamedTuple):
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
     @property
+    def points(self) -> str:
+        """Unit of differences: of values in per cent they are points."""
+        return "points" if self.unit == "%" else self.unit
+
+    @property
     def arrow(self) -> str:
         return "↑" if self.higher_is_better else "↓"
 

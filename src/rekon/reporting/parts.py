@@ -27,7 +27,7 @@ Row = dict[str, Any]  # of a table
 def claim_context(sources: Sources, outcome: Outcome) -> dict[str, Any]:
     """A row of the scorecard as text and a small drawing."""
     shown, overall = outcome.shown, outcome.overall
-    unit = f" {shown.unit}" if shown.unit else ""
+    unit = f" {shown.points}" if shown.unit else ""
     return {
         "outcome": outcome,
         "css": outcome.verdict.replace(" ", "-"),
@@ -57,7 +57,7 @@ def _claimed(sources: Sources, outcome: Outcome) -> str:
     if outcome.paper is None:
         published = sources.studies[outcome.study].published
         return "in words" if published and not prints(published) else "–"
-    unit = f" {outcome.shown.unit}" if outcome.shown.unit else ""
+    unit = f" {outcome.shown.points}" if outcome.shown.unit else ""
     return f"{outcome.shown.text(outcome.paper, sign=True)}{unit}"
 
 
@@ -180,8 +180,8 @@ def title_of(table: str | None) -> str:
 
 def _name(sources: Sources, run: str) -> str:
     study, _, name = run.partition("/")
-    known = study in sources.plan.studies and name in sources.plan.studies[study].runs
-    return sources.title(run) if known else run
+    config = sources.plan.studies.get(study)
+    return sources.title(run) if config and (name in config.runs or name in config.not_run) else run
 
 
 def _absent(sources: Sources, study: str, run: str) -> str:

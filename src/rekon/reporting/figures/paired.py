@@ -21,7 +21,6 @@ def draw(
     shown = METRICS[metric]
     views = list(dict.fromkeys(one.views for one in comparisons))
     runs = list(dict.fromkeys(one.run for one in comparisons))
-    unit = "points" if shown.unit == "%" else shown.unit
     with look():
         figure, axes = pyplot.subplots(
             1, len(views), figsize=(2.4 + 2.7 * len(views), 1.1 + 0.4 * len(runs)), sharex=True, sharey=True,
@@ -45,7 +44,7 @@ def draw(
         axes[0][0].set_xlim(min(low, -0.15 * high), max(high, -0.15 * low))
         axes[0][0].set_yticks(range(len(runs)), [titles[run] for run in runs])
         axes[0][0].set_ylim(len(runs) - 0.5, -0.8)
-        figure.supxlabel(f"{shown.name} minus that of “{reference}” ({unit})", fontsize=10, y=-0.06)
+        figure.supxlabel(f"{shown.name} minus that of “{reference}” ({shown.points})", fontsize=10, y=-0.06)
         write_svg(figure, path)
     words = "; ".join(
         f"{titles[one.run]}, {one.views[0].part}: {shown.text(one.mean, sign=True)} ({shown.text(one.low, sign=True)} "
@@ -59,7 +58,7 @@ def draw(
         f"Differences from “{reference}”",
         f"{where}. Paired by slice, 95 % bootstrap interval over subjects; {better} of the line “{reference}” is "
         f"better, blue where the interval leaves out zero. {tested(comparisons)}",
-        f"{shown.name} differences in {unit} from {reference}: {words}",
+        f"{shown.name} differences in {shown.points} from {reference}: {words}",
     )
 
 

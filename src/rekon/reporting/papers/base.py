@@ -28,6 +28,7 @@ class Paper:
     figures: Callable[[Sources, str, Tables, Path], list[Drawn]] = _nothing  # draws into a folder
     findings: Callable[[Sources, str, Tables], list[str]] = _nothing  # sentences for the top of the page
     methods: Callable[[Sources, str], Facts] = _nothing  # definitions of its own
+    short: str = ""  # name in headings; what stands before the colon of its title, if empty
     pictured: tuple[str, ...] = ()  # runs in the picture panels; all that have pictures, if empty
     curves: tuple[Group, ...] = ()  # training curves
     tables: tuple[str, ...] = ()  # names of its tables in the report's order; those not named come behind

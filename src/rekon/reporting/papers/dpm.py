@@ -133,6 +133,7 @@ PAPER = Paper(
     figures,
     findings,
     methods,
+    short="Stroke DPM",
     pictured=("zero-filled", "sense", "few", "joint", "fine-tuned", "full", *STROKE_UNTRAINED, *STROKE_PRIORS),
     curves=(
         Group("Training: priors of methods 1 to 6", ("diffusion",), LOSS, LOSS, runs=METHODS, name="methods"),

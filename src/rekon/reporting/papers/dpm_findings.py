@@ -177,7 +177,7 @@ def _stroke(sources: Sources, study: str) -> list[str]:
     against = f"; minus that of others, in points (95 %): {'; '.join(parts)}" if parts else ""
     return [
         f"Strokes ({views[0].dataset}) at {_rs(views)}: fine-tuned on the set, NRMSE {NRMSE.text(ours.mean)} "
-        f"%{against}. Whether readers see a difference takes readers: `rekon reader-study` makes the kit."
+        f"%{against}. Whether readers see a difference takes readers: “rekon reader-study” makes the kit."
     ]
 
 
