@@ -56,6 +56,14 @@ def test_verdict_and_margin(tmp_path, made, gain, margin, verdict):
     assert outcome.overall.low <= outcome.overall.mean <= outcome.overall.high
 
 
+@pytest.mark.parametrize(("gain", "verdict"), [(-0.3, "holds"), (-0.8, "does not hold"), (0.3, "holds")])
+def test_no_worse_is_judged_against_the_loss_that_is_tolerated(tmp_path, made, gain, verdict):
+    worse = [value - gain + 0.02 * (index // 2 % 2) for index, value in enumerate(rising(0))]
+    tolerant = claim(relation="not worse", margin=0.5)
+    assert tolerant.threshold == -0.5
+    assert judge(two_runs(tmp_path, made, rising(0), worse), "ueps", tolerant).verdict == verdict
+
+
 def test_scatter_around_zero_is_inconclusive(tmp_path, made):
     worse = [value + (1 if index // 2 % 2 else -1) for index, value in enumerate(rising(0))]
     assert judge(two_runs(tmp_path, made, rising(0), worse), "ueps", claim()).verdict == "inconclusive"

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import ABSENT, level, small_plan, workspace
+from made_up import ABSENT, dpm_plan, fake_panel, level, small_plan, workspace
 
 from rekon.errors import UserError
 from rekon.evaluation.panel import read_panels, write_panels
@@ -58,6 +58,24 @@ def test_rows_of_a_view_are_those_of_its_pattern_and_contrasts(sources):
 def test_of_several_accelerations_a_pattern_shows_the_highest():
     rows = pd.DataFrame({"pattern": ["es-x"] * 3, "acceleration": [8, 32, 32], "contrast": ["a", "a", "b"]})
     assert View("s", "es-x", "A").select(rows, {"A": ("a",)}).index.tolist() == [1]
+
+
+def test_an_acceleration_stands_in_the_place_of_a_pattern(tmp_path):
+    rows = pd.DataFrame({"pattern": ["random"] * 3, "acceleration": [4, 4, 6], "contrast": ["a", "b", "a"]})
+    view = View.parse("s@R4")
+    assert (view.acceleration, view.part, str(view)) == (4, "R = 4", "s@R4")
+    assert view.select(rows, {}).index.tolist() == [0, 1]
+    assert View("s", "R4", "A").select(rows, {"A": ("a",)}).index.tolist() == [0]
+    assert View("s", "radial").acceleration is None and View("s").acceleration is None
+    made = Sources(dpm_plan(), tmp_path)
+    shown = {f"random-R{r}": fake_panel("x", f"dpm/{r}", 16) for r in (4, 5, 6)}
+    write_panels(made.result("dpm/few", "sim-fastmri-flair", ".npz"), shown)
+    for r in (4, 6):
+        found = made.panel("dpm/few", f"sim-fastmri-flair@R{r}")
+        np.testing.assert_array_equal(found.reconstruction, shown[f"random-R{r}"].reconstruction)
+    assert made.panel("dpm/few", "sim-fastmri-flair@R8") is None
+    views = [str(one) for one in made.pictured("dpm")]
+    assert views == [f"sim-fastmri-flair@R{r}" for r in (4, 5, 6)] + ["sim-stroke@R2"]
 
 
 def test_panels_are_those_of_the_pattern(sources, tmp_path):

@@ -49,7 +49,7 @@ def draw(
                 handle = None
                 for name, value in known.items():
                     if value is None:
-                        axis.text(0.02, places[name], "not run", transform=axis.get_yaxis_transform(), va="center",
+                        axis.text(0.02, places[name], "no result", transform=axis.get_yaxis_transform(), va="center",
                                   color=GREY, fontsize=8.5)  # fmt: skip
                         continue
                     axis.plot([value.low, value.high], [places[name]] * 2, color=colour, linewidth=5, alpha=0.35,

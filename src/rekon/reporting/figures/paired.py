@@ -17,6 +17,7 @@ def draw(
 ) -> Drawn:
     """Write the chart. comparisons: of one view each, p adjusted for all; titles: of the runs; reference: its title."""
     from matplotlib import pyplot
+    from matplotlib.ticker import MaxNLocator
 
     shown = METRICS[metric]
     views = list(dict.fromkeys(one.views for one in comparisons))
@@ -24,7 +25,7 @@ def draw(
     with look():
         figure, axes = pyplot.subplots(
             1, len(views), figsize=(2.4 + 2.7 * len(views), 1.1 + 0.4 * len(runs)), sharex=True, sharey=True,
-            squeeze=False, gridspec_kw={"wspace": 0.08},
+            squeeze=False, gridspec_kw={"wspace": 0.12},
         )  # fmt: skip
         for axis, view in zip(axes[0], views, strict=True):
             axis.axvline(0, color=INK, linewidth=1)
@@ -39,6 +40,7 @@ def draw(
                 axis.annotate(text, (one.mean, place), (0, 7), textcoords="offset points", ha="center", fontsize=8,
                               bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5})  # fmt: skip
             axis.set_title(view[0].part)
+            axis.xaxis.set_major_locator(MaxNLocator(5))
             axis.margins(x=0.22)
         low, high = axes[0][0].get_xlim()
         axes[0][0].set_xlim(min(low, -0.15 * high), max(high, -0.15 * low))

@@ -54,7 +54,7 @@ def draw(samplers: Sequence[Sampler], titles: Mapping[str, str], where: str, dev
         figure.legend(handles, names, loc="lower center", ncols=max(len(names), 1), bbox_to_anchor=(0.5, 0.9))
         write_svg(figure, path)
     words = "; ".join(
-        f"{titles[one.run]} ({describe(one.settings)}): {one.evaluations} evaluations, {one.milliseconds.mean:.3g} ms, "
+        f"{titles[one.run]} ({describe(one.settings)}): {one.evaluations} evaluations, {milliseconds(one)}, "
         f"NRMSE {one.nrmse.mean:.2f} %"
         for one in samplers
     )
@@ -68,6 +68,12 @@ def draw(samplers: Sequence[Sampler], titles: Mapping[str, str], where: str, dev
         "95 %, over subjects, whom all have in common.",
         f"NRMSE against cost per slice: {words}",
     )
+
+
+def milliseconds(sampler: Sampler) -> str:
+    """Time per slice in words: three digits, or whole milliseconds."""
+    value = sampler.milliseconds.mean
+    return f"{value:.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
 def describe(settings: SamplerSettings) -> str:

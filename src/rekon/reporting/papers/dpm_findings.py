@@ -8,6 +8,7 @@ from rekon.dpm.inspection import read_inspection
 from rekon.reporting.comparisons import Comparison, compare
 from rekon.reporting.figures.grid import Grid
 from rekon.reporting.figures.posterior import coverage_at
+from rekon.reporting.figures.samplers import milliseconds
 from rekon.reporting.metrics import METRICS
 from rekon.reporting.papers.base import Tables
 from rekon.reporting.papers.dpm_results import (
@@ -142,8 +143,8 @@ def _fastest(sources: Sources, study: str) -> list[str]:
     name = "the one that this scale uses" if run == OURS else sources.title(f"{study}/{run}")
     return [
         f"The fastest sampler at no worse NRMSE than the published loop {rule} at {_rs(views)} is {name}: "
-        f"{one.evaluations} network evaluations and {one.milliseconds.mean:.3g} ms a slice instead of "
-        f"{loop.evaluations}, all differentiated, and {loop.milliseconds.mean:.3g} ms; NRMSE: "
+        f"{one.evaluations} network evaluations and {milliseconds(one)} a slice instead of "
+        f"{loop.evaluations}, all differentiated, and {milliseconds(loop)}; NRMSE: "
         f"{_interval(difference)} points."
     ]
 
