@@ -1,0 +1,412 @@
+"""Where a scale stands, read from files alone: every state of a job, what it waits for, and what it costs to ask."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rekon.files import sha256, write_json, write_text
+from rekon.plan import Plan, plan
+from rekon.reporting import status_files
+from rekon.reporting.status import Status, status
+from rekon.reporting.status_jobs import ago
+from rekon.reporting.status_view import console, view, words
+
+ROOT = Path(__file__).resolve().parents[2]
+NOW = time.time()
+STEP = (
+    "nas/base: step {0}/160 ({1} %), loss 2.5, accuracy 0.1, gradient_norm 1.2, {2}, 1 min 30 s left\n"
+    "nas/base: step 90/160, validation: val_loss 2.6 (best so far)\n"
+)
+
+
+@pytest.fixture(scope="module")
+def demo() -> Plan:
+    return plan(yaml.safe_load((ROOT / "config/demo.yaml").read_text()), ROOT)
+
+
+@pytest.fixture
+def folder(tmp_path, demo) -> Path:
+    """A demo whose sets are there, and nothing else."""
+    for dataset in demo.scale.datasets:
+        for split in demo.splits(dataset):
+            write_json(tmp_path / f"runs/demo/data/{dataset}/{split}.json", {"dataset": dataset, "split": split})
+            for volume in demo.volumes(dataset, split):
+                for kind in ("kspace", "maps"):
+                    empty(tmp_path / f"data/{kind}/{dataset}/{split}/{volume}.h5")
+    for path in demo.masks:
+        empty(tmp_path / path)
+    return tmp_path
+
+
+def empty(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def mark(folder: Path, name: str, age: float = 5.0, number: str | None = None) -> None:
+    """Snakemake's sign that a job has begun."""
+    path = folder / ".snakemake/incomplete" / base64.urlsafe_b64encode(name.encode()).decode()
+    write_text(path, json.dumps({"external_jobid": number}))
+    age_of(path, age)
+
+
+def lock(folder: Path, age: float = 60.0) -> None:
+    write_text(folder / ".snakemake/locks/0.output.lock", "x\n")
+    age_of(folder / ".snakemake/locks/0.output.lock", age)
+
+
+def log(folder: Path, name: str, text: str, age: float = 5.0) -> None:
+    write_text(folder / "logs" / f"{name}.log", text)
+    age_of(folder / "logs" / f"{name}.log", age)
+
+
+def age_of(path: Path, age: float) -> None:
+    os.utime(path, (NOW - age, NOW - age))
+
+
+def safetensors(path: Path, metadata: dict[str, str]) -> None:
+    header = json.dumps({"__metadata__": metadata}).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def trained(folder: Path, demo: Plan, name: str, weights: str = "w", **parents: str) -> None:
+    """A run's outputs, made from the sets that are there; weights, parents: hashes."""
+    recipe = demo.recipes[tuple(name.split("/"))]
+    record = folder / f"runs/demo/{name}"
+    manifests = {
+        role: sha256(folder / f"runs/demo/data/{dataset}/{role}.json")
+        for role, dataset in (("train", recipe.data.train), ("validation", recipe.data.validation))
+    }
+    inputs = manifests | {f"parent.{role}": value for role, value in parents.items()}
+    write_json(record / "run.json", {"weights": weights, "inputs": inputs})
+    write_text(record / "metrics.jsonl", '{"step": 160, "loss": 1.0}\n')
+    safetensors(folder / f"weights/demo/{name}.safetensors", {"recipe": json.dumps(recipe.model_dump(mode="json"))})
+
+
+def tokens(folder: Path, name: str, weights: str) -> None:
+    for split in ("train", "validation"):
+        path = folder / f"runs/demo/{name}/tokens/sim-fastmri-brain-{split}.safetensors"
+        safetensors(path, {"tokenizer": weights})
+
+
+def scored(folder: Path, name: str, dataset: str, **inputs: str) -> None:
+    path = folder / f"results/demo/{name}/{dataset}"
+    manifest = sha256(folder / f"runs/demo/data/{dataset}/test.json")
+    write_text(path.with_name(f"{dataset}.csv"), "")
+    write_text(path.with_name(f"{dataset}.npz"), "")
+    write_json(path.with_name(f"{dataset}.json"), {"inputs": {"manifest": manifest, **inputs}})
+
+
+def stage(found: Status, name: str, stage: str):
+    return next(run.stages[stage] for run in found.runs if f"{run.study}/{run.run}" == name)
+
+
+# --- nothing, and everything ----------------------------------------------------------------------------------
+def test_an_empty_folder_waits_for_its_data(tmp_path, demo):
+    found = status(demo, tmp_path, NOW)
+    assert {state for look in found.looks for state in look.states} == {"waiting"}
+    assert found.splits[0].volumes.total == 16 and found.splits[0].volumes.done == 0
+    assert "sim-fastmri-brain/train" in stage(found, "ueps/ueps", "trained").note
+    assert stage(found, "ueps/ueps", "scored").total == 5
+    assert found.locked is None
+
+
+def test_a_run_has_the_stages_of_its_plan(folder, demo):
+    found = {f"{run.study}/{run.run}": set(run.stages) for run in status(demo, folder, NOW).runs}
+    assert found["nas/aqvae"] == {"trained", "tokens"}
+    assert found["nas/teacher"] == {"trained"}
+    assert found["nas/multinomial"] == {"scored"}
+    assert found["dpm/fine-tuned"] == {"trained", "tuned", "scored"}
+    assert found["classical/sense"] == {"scored"}
+    assert set(found) == {f"{study}/{run}" for study, run in demo.recipes}
+
+
+def test_complete_sets_let_the_first_runs_begin(folder, demo):
+    found = status(demo, folder, NOW)
+    assert all(one.volumes.state == one.manifest.state == "done" for one in found.splits)
+    assert found.masks.done == found.masks.total == len(demo.masks)
+    assert stage(found, "nas/aqvae", "trained").note == "its turn"
+    assert stage(found, "nas/base", "trained").waits == ("nas/aqvae",)
+    assert stage(found, "nas/distilled", "trained").waits == ("nas/teacher",)  # which waits for the others
+    assert stage(found, "nas/distilled", "scored").waits == ("its training",)
+    assert stage(found, "dpm/fine-tuned", "tuned").waits == ("its training",)
+
+
+def test_a_chain_is_done_step_by_step(folder, demo):
+    trained(folder, demo, "nas/aqvae", "v1")
+    found = status(demo, folder, NOW)
+    assert stage(found, "nas/aqvae", "trained").state == "done"
+    assert stage(found, "nas/base", "trained").waits == ("tokens of nas/aqvae",)
+    tokens(folder, "nas/aqvae", "v1")
+    trained(folder, demo, "nas/base", "b1", tokenizer="v1")
+    scored(folder, "nas/base", "sim-fastmri-brain", weights="b1", **{"parent.tokenizer": "v1"})
+    found = status(demo, folder, NOW)
+    assert [stage(found, "nas/base", name).state for name in ("trained", "scored")] == ["done", "done"]
+    assert stage(found, "nas/aqvae", "tokens").done == 2
+
+
+# --- made from something else ---------------------------------------------------------------------------------
+def test_what_was_made_from_other_weights_is_due_again(folder, demo):
+    trained(folder, demo, "nas/aqvae", "v2")
+    tokens(folder, "nas/aqvae", "v1")
+    trained(folder, demo, "nas/base", "b1", tokenizer="v1")
+    scored(folder, "nas/base", "sim-fastmri-brain", weights="b1", **{"parent.tokenizer": "v1"})
+    found = status(demo, folder, NOW)
+    assert stage(found, "nas/aqvae", "tokens").state == "due"
+    base = stage(found, "nas/base", "trained")
+    assert (base.state, base.note, base.done) == ("due", "made from another nas/aqvae", 0)
+    assert stage(found, "nas/base", "scored").state == "due"
+    assert stage(found, "nas/teacher", "trained").state == "waiting"  # for base, which is made again first
+
+
+def test_another_recipe_makes_weights_due_but_another_sampler_does_not(folder, demo):
+    trained(folder, demo, "ueps/ueps")
+    trained(folder, demo, "dpm/pretrained")
+    document = demo.document()
+    document["scale"]["studies"]["ueps"]["runs"]["ueps"]["model"]["vit"]["layers"] += 1
+    document["scale"]["studies"]["dpm"]["runs"]["pretrained"]["model"]["sampler"]["steps"] += 1
+    found = status(Plan.from_document(document, "changed"), folder, NOW)
+    assert stage(found, "ueps/ueps", "trained").note == "made from another recipe"
+    assert stage(found, "dpm/pretrained", "trained").state == "done"
+
+
+def test_another_set_makes_everything_after_it_due(folder, demo):
+    trained(folder, demo, "ueps/ueps", "u1")
+    scored(folder, "ueps/ueps", "sim-fastmri-knee", weights="u1")
+    write_json(folder / "runs/demo/data/sim-fastmri-brain/train.json", {"other": 1})
+    found = status(demo, folder, NOW)
+    assert stage(found, "ueps/ueps", "trained").note == "made from another sim-fastmri-brain"
+    assert "due" in stage(found, "ueps/ueps", "scored").parts
+
+
+def test_tables_older_than_their_scores_are_due(folder, demo):
+    for study, run, dataset in demo.scored():
+        scored(folder, f"{study}/{run}", dataset)
+    for study, run in demo.trained():
+        trained(folder, demo, f"{study}/{run}")
+    for name in demo.tables("ueps"):
+        write_text(folder / "reports/tables" / name, "")
+        age_of(folder / "reports/tables" / name, 3600)
+    found = status(demo, folder, NOW).shared
+    assert (found["tables_ueps"].state, found["tables_ueps"].note) == ("due", "results are newer")
+    assert found["report"].state == "waiting"
+
+
+# --- at work --------------------------------------------------------------------------------------------------
+def test_a_running_job_tells_step_loss_speed_and_time_left(folder, demo):
+    lock(folder)
+    mark(folder, "weights/demo/nas/base.safetensors", age=80)
+    log(folder, "train/demo/nas/base", STEP.format(80, 50, "2.0 steps/s"), age=10)
+    write_text(folder / "work/demo/nas/base/metrics.jsonl", '{"step": 89, "loss": 2.25}\n{"step": 9')
+    age_of(folder / "work/demo/nas/base/metrics.jsonl", 4)
+    look = stage(status(demo, folder, NOW), "nas/base", "trained")
+    assert (look.state, look.step, look.steps, look.loss, look.rate) == ("running", 89, 160, 2.25, 2.0)
+    assert look.left == pytest.approx((160 - 80) / 2.0 - 10, abs=0.1)
+    assert look.silent == pytest.approx(4, abs=0.1)
+    assert words(look) == "step 89 of 160, loss 2.25, 2.0 steps/s, 30 s left"
+
+
+def test_a_long_silence_is_told_as_such(folder, demo):
+    lock(folder, age=9000)
+    mark(folder, "weights/demo/nas/base.safetensors", age=8000)
+    log(folder, "train/demo/nas/base", STEP.format(80, 50, "3.0 s/step"), age=1800)
+    look = stage(status(demo, folder, NOW), "nas/base", "trained")
+    assert look.state == "silent" and look.rate == pytest.approx(1 / 3)
+    assert words(look) == "at step 80, last sign of life 30 min ago"
+
+
+def test_a_job_that_says_nothing_is_not_called_silent_while_snakemake_is_there(folder, demo):
+    trained(folder, demo, "ueps/ueps", "u1")
+    mark(folder, "results/demo/ueps/ueps/sim-ahead-e3.csv", age=3000)
+    log(folder, "evaluate/demo/ueps/ueps/sim-ahead-e3", "", age=3000)
+    look = stage(status(demo, folder, NOW), "ueps/ueps", "scored")
+    assert look.parts.count("stopped") == 1  # no lock, no sign of life
+    lock(folder)
+    look = stage(status(demo, folder, NOW), "ueps/ueps", "scored")
+    assert look.state == "running" and words(look) == "0 of 5, began 50 min ago"
+
+
+def test_a_job_in_the_clusters_queue_has_its_number(folder, demo):
+    lock(folder)
+    mark(folder, "weights/demo/nas/aqvae.safetensors", age=300, number="4711")
+    log(folder, "train/demo/nas/aqvae", "nas/aqvae: out of time after step 10 of 750.\n", age=900)  # an earlier attempt
+    look = stage(status(demo, folder, NOW), "nas/aqvae", "trained")
+    assert look.state == "queued" and words(look) == "cluster job 4711, handed over 5 min ago"
+
+
+def test_trials_of_a_search_are_counted(folder, demo):
+    lock(folder)
+    trained(folder, demo, "dpm/pretrained")
+    mark(folder, "runs/demo/dpm/pretrained/zeta.json")
+    log(folder, "tune_zeta/demo/dpm/pretrained", "dpm/pretrained: 9 of 27 trial reconstructions\n")
+    look = stage(status(demo, folder, NOW), "dpm/pretrained", "tuned")
+    assert (look.step, look.steps) == (9, 27) and words(look) == "step 9 of 27"
+
+
+# --- ended ----------------------------------------------------------------------------------------------------
+def test_out_of_time_tells_where_it_was_saved(folder, demo):
+    farewell = "nas/base: stopped after step 96 of 160, state saved; the same command goes on\n"
+    log(
+        folder,
+        "train/demo/nas/base",
+        STEP.format(96, 60, "2.0 steps/s") + farewell + "nas/base: out of time after step 96 of 160.\n",
+    )
+    look = stage(status(demo, folder, NOW), "nas/base", "trained")
+    assert (look.state, look.note) == ("stopped", "out of time; saved at step 96 of 160, resubmit")
+    log(folder, "train/demo/nas/base", farewell)
+    assert stage(status(demo, folder, NOW), "nas/base", "trained").note.startswith("interrupted; saved at step 96")
+
+
+def test_a_killed_job_goes_on_from_its_saved_state(folder, demo):
+    log(folder, "train/demo/nas/base", STEP.format(96, 60, "2.0 steps/s"))
+    assert stage(status(demo, folder, NOW), "nas/base", "trained").state == "waiting"  # as far as anyone knows
+    safetensors(folder / "work/demo/nas/base/state.safetensors", {"state": json.dumps({"step": 64})})
+    look = stage(status(demo, folder, NOW), "nas/base", "trained")
+    assert look.state == "stopped" and "saved at step 64 of 160" in look.note
+    mark(folder, "weights/demo/nas/base.safetensors", age=7200)  # Snakemake was killed too
+    age_of(folder / "logs/train/demo/nas/base.log", 7000)
+    age_of(folder / "work/demo/nas/base/state.safetensors", 7000)
+    look = stage(status(demo, folder, NOW), "nas/base", "trained")
+    assert look.state == "stopped" and "left unfinished, saved at step 64" in look.note
+
+
+def test_a_failure_tells_the_users_sentence(folder, demo):
+    log(folder, "train/demo/nas/aqvae", "warnings.warn(\nrekon: nas/aqvae: loss is nan at step 3 of 750; lower it.\n")
+    look = stage(status(demo, folder, NOW), "nas/aqvae", "trained")
+    assert (look.state, look.note) == ("failed", "nas/aqvae: loss is nan at step 3 of 750; lower it.")
+    assert "(logs/train/demo/nas/aqvae.log)" in words(look)
+    assert stage(status(demo, folder, NOW), "nas/base", "trained").state == "waiting"
+
+
+def test_a_failure_before_snakemake_began_anew_is_the_past(folder, demo):
+    log(folder, "train/demo/nas/aqvae", "rekon: nas/aqvae: loss is nan.\n", age=900)
+    lock(folder, age=60)
+    look = stage(status(demo, folder, NOW), "nas/aqvae", "trained")
+    assert (look.state, look.note) == ("waiting", "its turn; last time: nas/aqvae: loss is nan.")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("Command 'set -e; rekon evaluate --x {} > {} 2>&1' returned non-zero exit status 137.", "SIGKILL"),
+        ("Command 'set -e; rekon evaluate --x {} > {} 2>&1' died with <Signals.SIGTERM: 15>.", "SIGTERM"),
+        ("Error in rule evaluate:\n    message: SLURM-job '7' failed, SLURM status is: 'OUT_OF_MEMORY'. For more\n"
+         "    jobid: 3\n    log: {1} (check log file(s) for error details)\n", "Slurm says OUT_OF_MEMORY"),
+    ],
+)  # fmt: skip
+def test_a_death_without_a_word_is_told_by_snakemakes_own_log(folder, demo, line, told):
+    path = "logs/evaluate/demo/classical/sense/sim-ahead-e3.log"
+    log(folder, "evaluate/demo/classical/sense/sim-ahead-e3", "")
+    write_text(folder / ".snakemake/log/2026-11-21T100629.snakemake.log", line.format("y", path) + "\n")
+    look = stage(status(demo, folder, NOW), "classical/sense", "scored")
+    assert look.state == "failed" and look.note.startswith("sim-ahead-e3: ") and told in look.note
+
+
+def test_data_that_cannot_be_had_says_why(tmp_path):
+    full = plan(yaml.safe_load((ROOT / "config/full.yaml").read_text()), ROOT)
+    log(tmp_path, "index/fastmri-brain/train", "rekon: raw/fastmri-brain/train: no files; ask for access.\n")
+    found = status(full, tmp_path, NOW)
+    brain = next(one for one in found.splits if (one.dataset, one.split) == ("fastmri-brain", "train"))
+    assert (brain.volumes.state, brain.volumes.total) == ("failed", 0) and "ask for access" in brain.volumes.note
+
+
+# --- logs -----------------------------------------------------------------------------------------------------
+TRACEBACK = """Traceback (most recent call last):
+  File "/x/loop.py", line 3, in step
+    loss.backward()
+    ^^^^^^^^^^^^^^^
+torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB.
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "told"),
+    [
+        (TRACEBACK, "failed", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB."),
+        (TRACEBACK + "\nDuring handling of the above exception, another exception occurred:\n\n"
+         "Traceback (most recent call last):\n  File \"x\", line 1\nOSError: disk\n", "failed", "OSError: disk"),
+        ("".join(f"[rank1]: {line}\n" for line in TRACEBACK.splitlines()), "failed", "torch.OutOfMemoryError"),
+        ("[rank0]: x\nrekon: data.h5: damaged.\n" + TRACEBACK, "failed", "data.h5: damaged."),
+        ("/usr/bin/bash: line 1: rekon: command not found\n", "failed", "command not found"),
+        ("slurmstepd: error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***\n", "failed", "TIME LIMIT"),
+        ("nas/base: done, 1 min 00 s of training; kept the weights of step 160\n", "finished", ""),
+        ("nas/base: goes on after step 3 of 9\n", "unknown", ""),
+        ("", "unknown", ""),
+    ],
+)  # fmt: skip
+def test_the_useful_line_of_a_log(text, kind, told):
+    end = status_files.ending(text)
+    assert end.kind == kind and told in end.text
+
+
+def test_only_the_end_of_a_long_log_is_read(tmp_path):
+    write_text(tmp_path / "a.log", "x" * 70_000 + "\n" + "nas/base: out of time after step 5 of 9.\n")
+    assert status_files.ending(status_files.tail(tmp_path / "a.log")).step == 5
+
+
+def test_long_names_in_snakemakes_markers(tmp_path):
+    name = "results/" + "a" * 300 + ".csv"
+    encoded = base64.urlsafe_b64encode(name.encode()).decode()
+    write_text(tmp_path / ".snakemake/incomplete" / f"@{encoded[:200]}" / encoded[200:], "{}")
+    assert list(status_files.read_markers(tmp_path).begun) == [name]
+
+
+def test_ages_in_words():
+    assert [ago(s) for s in (9, 300, 3 * 3600, 72 * 3600)] == ["9 s ago", "5 min ago", "3 h ago", "3 days ago"]
+
+
+# --- what people and programs get -----------------------------------------------------------------------------
+def test_the_page_names_every_run_and_counts_every_job(folder, demo):
+    trained(folder, demo, "ueps/ueps")
+    found, page = status(demo, folder, NOW), console()
+    with page.capture() as capture:
+        page.print(view(found))
+    text = capture.get()
+    assert all(f"\n{run} " in text for _, run in demo.recipes)
+    jobs = sum(len(look.states) for look in found.looks)
+    assert jobs == len(demo.trained()) + 4 + sum(demo.tuned(*key) for key in demo.recipes) + len(demo.scored()) + len(
+        found.shared
+    )
+
+
+def test_plain_data_survive_json(folder, demo):
+    value = json.loads(json.dumps(status(demo, folder, NOW).plain()))
+    assert value["scale"] == "demo" and value["runs"][0]["stages"]["scored"]["state"] == "waiting"
+
+
+def test_it_is_quick_and_needs_no_torch():
+    code = (
+        "import sys, time, yaml; start = time.process_time()\n"
+        "from rekon.plan import plan\n"
+        "from rekon.reporting.status import status\n"
+        "from rekon.reporting.status_view import view\n"
+        "view(status(plan(yaml.safe_load(open('config/full.yaml')))))\n"
+        "print(time.process_time() - start, 'torch' in sys.modules, 'pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    seconds, *heavy = done.stdout.split()
+    assert float(seconds) < 2 and heavy == ["False", "False"]
+
+
+def test_the_command(folder):
+    (folder / "config").symlink_to(ROOT / "config")
+
+    def rekon(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "rekon", "status", *arguments], cwd=folder, capture_output=True, text=True
+        )
+
+    assert "sim-fastmri-brain/train" in rekon().stdout
+    assert json.loads(rekon("--json").stdout)["scale"] == "demo"
+    assert rekon("--json", "--watch", "1").returncode == 2
+    assert "config/other.yaml: no such file" in rekon("--scale", "other").stderr
