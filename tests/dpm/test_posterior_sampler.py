@@ -95,6 +95,14 @@ def test_the_image_is_the_mean_magnitude_of_its_draws(manifest):
     torch.testing.assert_close(image, draws[0].abs().mean(0))
 
 
+@pytest.mark.parametrize("method", ["dps", "dds"])
+def test_where_no_coil_sees_there_is_nothing(manifest, method):
+    example, maps = slice_of(manifest)
+    seen = maps.abs().square().sum(0) > 0
+    image = reconstructed(sampler(method=method), example, maps)
+    assert not seen.all() and not image[~seen].any() and image[seen].any()
+
+
 def test_an_empty_slice_stays_empty(manifest):
     example, maps = slice_of(manifest)
     image = reconstructed(sampler(), example, maps, factor=0.0)

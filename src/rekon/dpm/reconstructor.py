@@ -72,6 +72,9 @@ class PosteriorSampler(Reconstructor):
     ) -> Tensor:
         """`samples` draws of each of B slices: complex64 (B, samples, H, W), in the k-space's unit.
 
+        Weighted with the coils' sensitivity, as the combined reference and SENSE's image are: what no coil sees follows
+        from the prior alone, and no measurement could tell whether it is there.
+
         kspace, maps: complex64 (B, coil, H, W); mask: bool (W,) or (H, W), the same for all, as is their acceleration;
         scans: what is known of each slice. watch: called with the batch at every evaluation of the network.
         """
@@ -81,6 +84,7 @@ class PosteriorSampler(Reconstructor):
             kspace, mask, maps = (value.clone() for value in (kspace, mask, maps))
             scale = self._scale(SenseOperator(maps, mask), kspace)
             count, size = self.settings.samples, tuple(kspace.shape[-2:])
+            seen = maps.abs().square().sum(1, keepdim=True).sqrt()
             kspace, maps = (value.repeat_interleave(count, 0) for value in (kspace / _safe(scale), maps))
             label = torch.stack([one_hot(self.model, scan.contrast) for scan in scans]).to(self.device)
             label = label.repeat_interleave(count, 0)
@@ -98,7 +102,7 @@ class PosteriorSampler(Reconstructor):
                 return sampling.noise(generators, count, (size[0], size[1]), self.device).flatten(0, 1)
 
             images = self._solve(denoise, SenseOperator(maps, mask), kspace, scans[0].acceleration, noise)
-            return images.to(torch.complex64).unflatten(0, (len(scans), count)) * scale
+            return images.to(torch.complex64).unflatten(0, (len(scans), count)) * scale * seen
 
     def _solve(
         self,
