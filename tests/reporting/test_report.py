@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,9 +14,9 @@ from rekon.evaluation.panel import write_panels
 from rekon.files import read_json
 from rekon.reporting import html
 from rekon.reporting.figures import curves, panel
-from rekon.reporting.figures.style import Drawn, grey, heat
+from rekon.reporting.figures.style import Drawn, grey, heat, look, write_svg
 from rekon.reporting.html import build_report
-from rekon.reporting.parts import prints
+from rekon.reporting.parts import prints, svg_uri
 from rekon.reporting.scorecard import scorecard
 from rekon.reporting.sources import Sources
 from rekon.reporting.views import View
@@ -186,6 +187,22 @@ def test_curves_skip_what_was_not_logged_and_keep_their_mean():
     assert len(steps) == 250 and set(values) == {1.0}
     steps, values = curves.thinned(*curves.series(rows, "loss"))
     assert len(steps) == curves.POINTS and (steps[0], values[0]) == (4.0, 4.0) and (np.diff(values) > 0).all()
+
+
+def test_a_charts_places_are_rounded_and_its_words_are_not(tmp_path):
+    from matplotlib import pyplot
+
+    with look():
+        figure = pyplot.figure()
+        figure.text(0.123456, 0.5, "rate 0.00054321 % < 1 #2")
+        write_svg(figure, tmp_path / "chart.svg")
+    text = (tmp_path / "chart.svg").read_text()
+    assert "rate 0.00054321 % &lt; 1 #2" in text
+    assert not re.search(r"\d\.\d{3}", "".join(re.findall("<[^>]*>", text)))
+    uri = svg_uri(text)
+    assert uri.startswith("data:image/svg+xml,") and not set("<>\"'#&") & set(uri)
+    root = ElementTree.fromstring(unquote(uri.partition(",")[2]))
+    assert "rate 0.00054321 % < 1 #2" in "".join(root.itertext())
 
 
 def test_grey_is_clipped_and_survives_empty_images():

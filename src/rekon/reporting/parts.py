@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -160,8 +162,15 @@ def strip_context(found: Strip) -> dict[str, Any]:
 
 def figure_context(figure: Drawn, folder: Path) -> dict[str, Any]:
     """A figure as a data URI, with its words."""
-    kind = "svg+xml" if figure.file.endswith(".svg") else "webp"
-    return {**vars(figure), "uri": data_uri((folder / figure.file).read_bytes(), kind)}
+    path = folder / figure.file
+    uri = svg_uri(path.read_text(encoding="utf-8")) if path.suffix == ".svg" else data_uri(path.read_bytes(), "webp")
+    return {**vars(figure), "uri": uri}
+
+
+def svg_uri(text: str) -> str:
+    """An SVG as an address that needs no file: escaped, which takes a fifth less than base64."""
+    compact = re.sub(r">\s+<", "><", text)
+    return f"data:image/svg+xml,{quote(compact, safe=' =:/;,()-_.~!*+?')}"
 
 
 def data_uri(content: bytes, kind: str) -> str:

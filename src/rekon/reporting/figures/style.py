@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rekon.files import atomic_path
+from rekon.files import atomic_path, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +25,7 @@ LINES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 MARKERS = ("o", "s", "^", "D", "v", "P")
 PAPER = ORANGE  # the paper's values, everywhere
 INK, FAINT = "#1b1f24", "#d9dee4"
+TAG, DECIMALS = re.compile(r"<[^>]*>"), re.compile(r"\d+\.\d{3,}")  # of an SVG; what stands between tags is text
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,11 @@ def look() -> Iterator[None]:
 
 
 def write_svg(figure: Figure, path: Path) -> None:
-    """Write a chart as SVG, without a date."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    """Write a chart as SVG, without a date; places are rounded to a hundredth of a point."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     _close(figure)
+    write_text(path, TAG.sub(lambda tag: DECIMALS.sub(_hundredths, tag[0]), buffer.getvalue().decode()))
 
 
 def write_webp(figure: Figure, path: Path, dpi: int = 120, quality: int = 82) -> None:
@@ -114,6 +117,10 @@ def heat(image: np.ndarray, top: float) -> np.ndarray:
     from matplotlib import colormaps
 
     return (colormaps["inferno"](grey(image, top))[..., :3] * 255 + 0.5).astype(np.uint8)
+
+
+def _hundredths(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def _close(figure: Figure) -> None:
