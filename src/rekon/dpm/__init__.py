@@ -17,4 +17,5 @@ Its use
     reconstructor           multi-coil k-space -> image, in its own unit
     tuning                  the data's weight by acceleration, on validation slices
     uncertainty             several draws: mean, spread, and whether the spread tells the error
+    inspect, inspection     what the report shows of it, and the file that holds it
 """
