@@ -1,4 +1,7 @@
-"""Tiny mixtures of experts and their baselines on three tiny volumes; also a program: `python mixtures.py FOLDER`."""
+"""Tiny mixtures of experts and their baselines on three tiny volumes.
+
+Also a program: `python mixtures.py FOLDER MANIFEST [MINUTES]`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import numpy as np
 import torch
 
 from rekon.config import Compute, Dataset, DataSettings, MaskSettings, Recipe, TrainingSettings
+from rekon.config.base import check
 from rekon.config.more import ExpertsModel
 from rekon.data.slices import SliceSet
 from rekon.data.summarise import summarise
@@ -18,7 +22,7 @@ from rekon.more.objective import ExpertsObjective
 from rekon.physics.fft import centre_pad, fft2c
 from rekon.physics.masks import make_mask
 from rekon.recipe import merge
-from rekon.training.loop import TrainOutputs, train
+from rekon.training.loop import BudgetReached, TrainOutputs, train
 
 SIZE = (32, 32)
 CONTRASTS = ("AXT1", "AXT2", "CORPD_FBK")  # of the volumes
@@ -42,13 +46,7 @@ DELTAS = {
 
 
 def model(name: str = "more", **changes) -> ExpertsModel:
-    return ExpertsModel.model_validate_json(_json(merge(merge(MODEL, DELTAS[name]), changes)))
-
-
-def _json(value) -> str:
-    import json
-
-    return json.dumps(value)
+    return check(ExpertsModel, merge(merge(MODEL, DELTAS[name]), changes), "test")
 
 
 def network(name: str = "more", seed: int = 0, **changes) -> UnrolledExperts:
@@ -136,4 +134,7 @@ def run(
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), Path(sys.argv[2]))
+    try:
+        run(Path(sys.argv[1]), Path(sys.argv[2]), minutes=float(sys.argv[3]) if sys.argv[3:] else None)
+    except BudgetReached:
+        sys.exit(75)
