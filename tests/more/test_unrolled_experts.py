@@ -18,7 +18,7 @@ WAY_IN, NECK, DECODER, ROUTER = 77_256, 66_310, 104_698, 85_347  # encoder; skip
 CASCADE = {  # learnable numbers of a cascade and how many of them do not work on a sample; the last one is eta.
     # By sums over layers: a CAB of C channels has 18 C^2 + 2 C ceil(C / 4) + 1
     "dense": (DENSE, WAY_IN + NECK + DECODER + 1, 0),
-    "prompts": (DENSE | {"prompts": {}, "adaptive": True}, 368_768, 0),  # x 12 = 4.4 M; spec: about 4.5 M with its maps
+    "prompts": (DENSE | {"prompts": {}, "adaptive": True}, 368_768, 0),  # x 12 = 4.4 M
     "top-1 of 4": ({"router": {"top_k": 1}}, WAY_IN + NECK + 4 * DECODER + ROUTER + 1, 3 * DECODER),
     "top-2 of 4": ({}, WAY_IN + NECK + 4 * DECODER + ROUTER + 1, 2 * DECODER),
     "top-2 of 7": ({"experts": 7}, WAY_IN + NECK + 7 * DECODER + ROUTER + 3 * 32 + 1, 5 * DECODER),

@@ -39,7 +39,7 @@ class CAB(nn.Module):
         self.attention = ChannelAttention(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        # the mean, not the sum: nothing else keeps the scale where there are no normalisation layers
+        # the mean, not the sum, which would grow from block to block where no normalisation layer stops it
         return (x + self.attention(self.second(self.activation(self.first(x))))) / 2
 
 
