@@ -83,6 +83,8 @@ class TrainingSettings(Strict):
     compile: bool = False  # torch.compile; pays on a GPU, costs about a minute of start-up
     validations: int = Field(default=10, ge=1)  # spread evenly over the run; the best one's weights are kept
     validation_slices: int | None = Field(default=None, ge=1)  # None: all
+    # validations in a row without a better one after which training ends; None: never. Schedules are those of all steps
+    patience: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingSettings:

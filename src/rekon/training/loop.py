@@ -113,6 +113,8 @@ class _Run:
                 self._write(done, {**self.tally.means(), "learning_rate": rate})
             if done in validations:
                 self._validate(done)
+                if done < self.steps and self._hopeless(validations):
+                    break
             if self.progress.due:
                 self.progress.update(done, ", ".join(f"{name} {float(value):.4g}" for name, value in values.items()))
             if done == self.steps or (self.place.world > 1 and done % PULSE):
@@ -174,6 +176,19 @@ class _Run:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         self.progress.say(f"step {done}/{self.steps}, validation: {shown}{' (best so far)' if improved else ''}")
 
+    def _hopeless(self, validations: frozenset[int]) -> bool:
+        """Whether as many validations as `patience` allows have passed since the best one.
+
+        The state says which one that was, so there is nothing more to save. It is never saved between this and the
+        outputs: a run killed there comes here again.
+        """
+        assert self.state.best is not None, "a validation has just been"
+        best, done, patience = self.state.best["step"], self.state.step, self.settings.patience
+        if patience is None or sum(best < step <= done for step in validations) < patience:
+            return False
+        self.progress.say(f"ends early, after step {done} of {self.steps}: no better validation since step {best}")
+        return True
+
     def _write(self, done: int, values: Mapping[str, float]) -> None:
         if self.history:
             self.history.append(done, values)
@@ -206,8 +221,8 @@ class _Run:
     def finish(self) -> None:
         """Write the outputs, then remove the state: whoever deletes the outputs and trains again, trains."""
         self._count_time()
-        self.progress.close(self.steps)
         state, out, best = self.state, self.out, self.state.best
+        self.progress.close(state.step)
         assert best is not None, "the last step is always validated"
         if self.history:
             self.history.sync()
@@ -217,7 +232,7 @@ class _Run:
             described = provenance.describe(
                 "train", self.inputs, seeds={"recipe": self.recipe.seed}, device=str(self.place.device), run=self.name,
                 scale=self.recipe.scale, parents=dict(self.recipe.parents), recipe=fingerprint(self.plain),
-                weights=sha256(out.weights), steps=self.steps, best=best, processes=self.place.world,
+                weights=sha256(out.weights), steps=state.step, best=best, processes=self.place.world,
                 threads=torch.get_num_threads(), attempts=state.attempts,
             )  # fmt: skip
             whole = {"started": state.attempts[0]["started"], "seconds": round(state.seconds, 3)}  # over all attempts
