@@ -1,6 +1,7 @@
 # Input functions and paths that several rules share.
 
 RUNS = "|".join(f"{study}/{run}" for study, run in plan.recipes)
+TUNED = "|".join(f"{study}/{run}" for study, run in plan.recipes if plan.tuned(study, run)) or "none/none"
 
 
 def manifest(dataset, split):
@@ -97,9 +98,7 @@ def training_inputs(wildcards):
 
 
 def parent_options(recipe):
-    return [
-        f"--parent {role}=weights/{SCALE}/{'/'.join(recipe.parent(role))}.safetensors" for role in recipe.parents
-    ]
+    return [f"--parent {role}=weights/{SCALE}/{'/'.join(recipe.parent(role))}.safetensors" for role in recipe.parents]
 
 
 def backbone_options(names):
@@ -164,7 +163,9 @@ def evaluation_inputs(wildcards):
 def use_options(wildcards):
     """Weights, parents and what was tuned, for a run that is used, on the command line."""
     tuned = plan.tuned(*wildcards.run.split("/"))
-    return " ".join([weight_options(wildcards), *([f"--tuned runs/{SCALE}/{wildcards.run}/zeta.json"] if tuned else [])])
+    return " ".join(
+        [weight_options(wildcards), *([f"--tuned runs/{SCALE}/{wildcards.run}/zeta.json"] if tuned else [])]
+    )
 
 
 def evaluation_options(wildcards):

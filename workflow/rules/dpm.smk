@@ -24,7 +24,7 @@ rule tune_zeta:
     log:
         f"logs/tune_zeta/{SCALE}/{{run}}.log",
     wildcard_constraints:
-        run="|".join("/".join(key) for key in plan.recipes if plan.tuned(*key)) or "none/none",
+        run=TUNED,
     priority: 10
     conda:
         "../../envs/rekon.yaml"

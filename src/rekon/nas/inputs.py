@@ -61,7 +61,7 @@ class Hierarchy:
         return torch.from_numpy(self.masks[pattern, acceleration].of(*self.images.items[index]))
 
     def levels(self, index: int, pattern: Pattern) -> Tensor:
-        """All levels of a slice, the highest acceleration first, x last: complex64 (levels, H, W); not to be changed."""
+        """All levels of a slice, the highest acceleration first, x last: complex64 (levels, H, W). Read only."""
         key = (index, pattern)
         if key not in self._made:
             made = self._normalised(index, pattern, self.sampling.accelerations, full=True)
