@@ -137,12 +137,15 @@ def test_one_method_reruns_without_the_others(done):
         assert {job.split("/")[3] for job in jobs if job.endswith("zeta.json")} == {run} | also
 
 
-def test_another_sampler_trains_no_prior(done):
-    done.edit(
-        "config/demo.yaml", lambda c: c["studies"]["dpm"]["runs"]["fine-tuned"]["model"].update(sampler={"steps": 9})
-    )
+def test_another_sampler_run_trains_no_prior(done):
+    """A run that only samples otherwise; the sampler in a prior's own recipe is part of that recipe, and trains it."""
+
+    def change(config):
+        config["studies"]["dpm"]["runs"]["dds"]["model"]["sampler"].update(steps=9)
+
+    done.edit("config/demo.yaml", change)
     counts = done.planned()
-    assert counts["evaluate"] >= 1 and counts["tune_zeta"] >= 1 and not TRAINERS & set(counts)
+    assert counts["evaluate"] == counts["tune_zeta"] == 1 and not TRAINERS & set(counts)
 
 
 def test_collector_and_single_file_targets(snakemake):

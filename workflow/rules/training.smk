@@ -22,8 +22,7 @@ rule train_unrolled:
     """Train an unrolled network. Its state lies in work/, undeclared, so that a killed job goes on where it was."""
     input:
         unpack(training_inputs),
-        # ancient: a change comes through `params`, if it is one that weights depend on
-        recipe=ancient(f"runs/{SCALE}/{{run}}/recipe.yaml"),
+        recipe=f"runs/{SCALE}/{{run}}/recipe.yaml",
     output:
         weights=f"weights/{SCALE}/{{run}}.safetensors",
         metrics=f"runs/{SCALE}/{{run}}/metrics.jsonl",
@@ -44,7 +43,6 @@ rule train_unrolled:
         runtime=int(COMPUTE.hours * 60),
         workers=COMPUTE.workers,
     params:
-        trained_by=lambda wc: dumps(plan.recipes[tuple(wc.run.split("/"))].trained_by()),
         state=f"work/{SCALE}/{{run}}",
         named=training_options,
     shell:
