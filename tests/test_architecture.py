@@ -15,7 +15,7 @@ FLOOR = {
     "recipe": 1, "physics": 1, "plan": 2,
     "data": 2, "nn": 2, "training": 2, "evaluation": 2,
     "classical": 3, "ueps": 3, "nas": 3, "more": 3, "dpm": 3, "reading": 3,
-    "studies": 4, "reporting": 4,
+    "studies": 4, "reporting": 4, "estimate": 4,
     "cli": 5,
 }  # fmt: skip
 # rooms of one floor that may know each other: the catalogue lists simulated volumes through the phantom's naming

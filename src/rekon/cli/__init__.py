@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from rekon.cli import data, people, reading, reports, runs, status  # noqa: F401  (importing registers the commands)
+from rekon.cli import data, estimate, people, reading, reports, runs, status  # noqa: F401  (importing registers them)
 from rekon.cli.app import app
 from rekon.errors import UserError
 

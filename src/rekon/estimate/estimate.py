@@ -1,0 +1,213 @@
+"""A scale's estimate: every job with its arithmetic, totals, disk, and what was assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rekon.config import Recipe
+from rekon.estimate.cost import KINDS, Cost, key
+from rekon.estimate.disk import Place, places
+from rekon.estimate.machine import Machine, Memory, attempts, memory
+from rekon.estimate.sets import Sets
+from rekon.estimate.work import Stage, Work, works
+from rekon.files import read_yaml
+from rekon.plan import Plan
+
+STAGES: tuple[Stage, ...] = ("training", "validation", "tokens", "tuning", "scoring")
+NOT_COUNTED = (
+    "Not counted: Fourier transforms, norms, activations, the optimiser's step, conjugate gradients, loading data, "
+    "start-up, metrics and their networks, inspections, and all jobs of the data stage (they need no GPU)."
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A piece of work on the machine: work.items x work.flops = flops, / speed = gpu_hours."""
+
+    work: Work
+    flops: float | None
+    speed: float  # FLOP/s
+    gpu_hours: float | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One Slurm job's work. A training (with its validations) is resumed, the other jobs have one attempt."""
+
+    study: str
+    run: str
+    stage: Stage
+    name: str
+    gpus: int
+    hours: float | None  # wall time, all attempts together
+    asked: float  # hours that the rule asks for
+    attempts: int | None
+    memory: Memory | None  # of a training process
+    parameters: int | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """All of it. Hours are GPU-hours unless they are called wall time."""
+
+    scale: str
+    description: str
+    machine: Machine
+    price: float | None
+    lines: list[Line]
+    jobs: list[Job]
+    places: list[Place]
+    assumptions: list[str]
+    warnings: list[str]
+
+    def hours(self, study: str | None = None, stage: Stage | None = None) -> float:
+        """GPU-hours of what is known."""
+        chosen = [line.gpu_hours for line in self.lines if line.gpu_hours is not None
+                  and study in (None, line.work.study) and stage in (None, line.work.stage)]  # fmt: skip
+        return sum(chosen)
+
+    def bytes(self, stage: str | None = None, temporary: bool | None = None) -> float:
+        """Bytes of what is known."""
+        return sum(
+            place.bytes
+            for place in self.places
+            if place.bytes is not None and stage in (None, place.stage) and temporary in (None, place.temporary)
+        )
+
+    @property
+    def unknown(self) -> list[str]:
+        """Work and places of which nobody knows how large they are."""
+        work = [
+            f"{one.work.study}/{one.work.run} {one.work.stage} {one.work.job}".strip()
+            for one in self.lines
+            if one.flops is None
+        ]
+        return work + [f"{place.stage} of {place.what}" for place in self.places if place.bytes is None]
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data, for JSON."""
+        totals = {
+            "gpu_hours": self.hours(),
+            "gpu_hours_by_study": {
+                study: self.hours(study) for study in dict.fromkeys(one.work.study for one in self.lines)
+            },
+            "gpu_hours_by_stage": {stage: self.hours(stage=stage) for stage in STAGES},
+            "cost": None if self.price is None else self.price * self.hours(),
+            "bytes": self.bytes(),
+            "bytes_by_stage": {
+                stage: self.bytes(stage) for stage in dict.fromkeys(place.stage for place in self.places)
+            },
+        }
+        return asdict(self) | {"totals": totals, "unknown": self.unknown}
+
+
+def estimate(
+    plan: Plan, sets: Sets, costs: Callable[[Recipe], Cost | None], machine: Machine, price: float | None = None,
+    root: Path | str = ".",
+) -> Estimate:  # fmt: skip
+    """What a plan takes on a kind of machine. costs: of a run's network, None for one without."""
+    lines = []
+    for work in works(plan, sets, costs):
+        hours = None if work.total is None else machine.hours(work.total, work.precision)
+        lines.append(Line(work, work.total, machine.speed(work.precision), hours))
+    jobs = _jobs(plan, sets, costs, lines)
+    return Estimate(
+        plan.scale.scale, plan.scale.description, machine, price, lines, jobs, places(plan, sets, costs, root),
+        _assumptions(plan, sets, machine), _warnings(jobs, machine, Path(root)),
+    )  # fmt: skip
+
+
+class Costs:
+    """Costs of a plan's networks: those on record, others measured now, each once."""
+
+    def __init__(self, plan: Plan, known: dict[str, Cost], say: Callable[[str], None] = lambda text: None) -> None:
+        """known: costs by their keys; say: told of what is being measured, as that takes a while."""
+        self.plan, self.known, self.say = plan, dict(known), say
+        self.measured: dict[str, tuple[str, Cost]] = {}
+
+    def __call__(self, recipe: Recipe) -> Cost | None:
+        if recipe.kind not in KINDS:
+            return None
+        name = key(recipe, self.plan.recipes)
+        if name not in self.known:
+            from rekon.estimate.network import measure
+
+            self.say(f"measuring the network of {recipe.study}/{recipe.run}")
+            self.known[name] = measure(recipe, self.plan.recipes)
+            self.measured[name] = (f"{recipe.scale}/{recipe.study}/{recipe.run}", self.known[name])
+        return self.known[name]
+
+
+def _jobs(plan: Plan, sets: Sets, costs: Callable[[Recipe], Cost | None], lines: list[Line]) -> list[Job]:
+    """Lines put together as the rules put them into jobs."""
+    compute, together = plan.scale.compute, dict[tuple[str, str, Stage, str], list[Line]]()
+    for line in lines:
+        stage: Stage = "training" if line.work.stage == "validation" else line.work.stage
+        together.setdefault((line.work.study, line.work.run, stage, line.work.job), []).append(line)
+    jobs = []
+    for (study, run, stage, name), parts in together.items():
+        training, known = stage == "training", [line.gpu_hours for line in parts if line.gpu_hours is not None]
+        gpus = compute.gpus if training else min(compute.gpus, 1)
+        # a process per GPU shares training and validation; on a CPU a job has its threads, which count as one here
+        hours = sum(known) / max(gpus, 1) if len(known) == len(parts) else None
+        times = None if hours is None else attempts(hours, compute.hours) if training else 1
+        recipe = plan.recipes[study, run]
+        cost, needed = costs(recipe), None
+        if training and cost is not None:
+            size = sets.size(recipe.data.train, "train")
+            needed = memory(cost, recipe, gpus, size.most_coils if size else recipe.data.max_coils or 32)
+        jobs.append(
+            Job(study, run, stage, name, gpus, hours, compute.hours, times, needed, cost.parameters if cost else None)
+        )
+    return jobs
+
+
+def _assumptions(plan: Plan, sets: Sets, machine: Machine) -> list[str]:
+    peak = f"{machine.bf16:g} TFLOP/s in bf16 and {machine.fp32:g} in fp32"
+    told = [
+        f"{machine.name}: {peak}, of which {100 * machine.utilisation:g} % is reached (--gpu, --tflops, "
+        "--utilisation); several GPUs share a training without loss.",
+        "Operations are counted by running each network, forwards and back, on tensors without memory: convolutions "
+        "and matrix products, a multiplication and an addition counting as two.",
+        "Memory: 16 bytes a trained number (weight, gradient, two moments; 18 with a copy in bf16), 4 a frozen one, "
+        "and what autograd keeps of the slices of a step, which bf16 halves; torch.compile may keep less, "
+        "fragmentation takes more.",
+        NOT_COUNTED,
+    ]
+    assumed = {
+        f"{name}/{split} {size.slices:,} slices, {size.coils:g} coils (at most {size.most_coils})"
+        for name, split, size in sets.used()
+        if size is not None and size.source in ("assumed", "given")
+    }
+    if assumed:
+        told.append(
+            "Sets that are not here yet, as published (--slices): " + "; ".join(sorted(assumed)) + ". "
+            "Volumes of a set count as equally long, and as one per subject."
+        )
+    return told
+
+
+def _warnings(jobs: Iterable[Job], machine: Machine, root: Path) -> list[str]:
+    """What will not work as it stands."""
+    found, profile = [], root / "slurm/config.yaml"
+    allowed = 1 + int((read_yaml(profile) or {}).get("retries", 0)) if profile.exists() else None
+    for job in jobs:
+        name = f"{job.study}/{job.run}" + (f" on {job.name}" if job.name else "")
+        if job.memory and machine.memory_gb and job.memory.total > machine.memory_gb:
+            found.append(
+                f"{name} needs {job.memory.total:.0f} GB of GPU memory, {machine.name} has {machine.memory_gb:g}."
+            )
+        if job.stage == "training" and allowed is not None and (job.attempts or 0) > allowed:
+            found.append(
+                f"{name} takes {job.attempts} jobs of {job.asked:g} h, slurm/config.yaml allows {allowed}: raise "
+                "'compute.hours' or 'retries', or start Snakemake again."
+            )
+        if job.stage != "training" and job.hours is not None and job.hours > job.asked:
+            found.append(
+                f"{name}: {job.stage} takes {job.hours:.0f} h and cannot be resumed, but {job.asked:g} h are asked "
+                "for: raise 'compute.hours'."
+            )
+    return found

@@ -1,0 +1,59 @@
+"""What a training job should ask a cluster for, from its recipe. No torch: the Snakefile may call it when parsed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from rekon.config import Compute, Recipe
+from rekon.estimate.cost import Cost, Recipes, key, read_costs
+from rekon.estimate.machine import Machine, machine, memory
+from rekon.estimate.sets import published
+from rekon.training.schedule import total_steps
+
+MORE_MEMORY, MORE_TIME = 1.2, 1.5  # than estimated: fragmentation; data loading, slower kernels
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Of one training job. None: not known here; ask for a whole GPU."""
+
+    gpu_memory_gb: int | None  # of each GPU
+    hours: float  # wall time
+
+
+def needs(
+    recipe: Recipe, compute: Compute, recipes: Recipes, gpu: Machine | None = None, slices: int | None = None
+) -> Needs:
+    """What training a run needs.
+
+    recipes: of all runs, among them the parents, whose networks are part of it. slices: of the training set, where the
+    recipe counts epochs and the set is none that `sets` knows. Never more hours than `compute` allows: what does not
+    fit goes on in the next job. A network that is not on record (`rekon estimate --record`) asks for what `compute`
+    says.
+    """
+    assert recipe.training is not None, "nothing to train in this recipe"
+    cost = _known().get(key(recipe, recipes))
+    if cost is None:
+        return Needs(None, compute.hours)
+    size = published(recipe.data.train, "train")
+    most = size.most_coils if size else recipe.data.max_coils or 32
+    gigabytes = memory(cost, recipe, compute.gpus, most).total if compute.gpus else 0.0
+    count = slices or (size.slices if size else None)
+    if recipe.training.steps is None and count is None:
+        return Needs(_up(gigabytes), compute.hours)
+    steps = total_steps(recipe.training, count or 1)
+    flops = steps * recipe.training.batch * cost.train.at(recipe.data.max_coils or most)
+    speed = (gpu or machine(None, compute)).speed(recipe.training.precision)
+    hours = MORE_TIME * flops / speed / 3600 / max(compute.gpus, 1)
+    return Needs(_up(gigabytes), min(compute.hours, max(0.5, round(hours, 2))))
+
+
+def _up(gigabytes: float) -> int | None:
+    return math.ceil(MORE_MEMORY * gigabytes) or None
+
+
+@lru_cache(maxsize=1)
+def _known() -> dict[str, Cost]:
+    return read_costs()

@@ -1,0 +1,171 @@
+"""How many slices and coils a set has: from its manifest, from its simulation, or as assumed, and which of these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rekon.config import Dataset, Recipe
+from rekon.config.datasets import Simulation, Split
+from rekon.data.phantom.names import volumes as simulated_volumes
+from rekon.errors import UserError
+from rekon.files import read_json
+from rekon.plan import Plan
+
+Source = Literal["manifest", "simulation", "assumed", "given"]
+Shape = tuple[int, int, int, int]  # slices, coils, readout, phase encoding
+
+
+@dataclass(frozen=True)
+class SetSize:
+    """A split. coils: mean over slices; most_coils: of the volume with most."""
+
+    slices: int
+    coils: float
+    most_coils: int
+    source: Source
+    contrasts: Mapping[str, int] = field(default_factory=dict)  # contrast -> volumes of it, where that is known
+    shapes: tuple[Shape, ...] = ()  # of the volumes, where they are known
+
+    @property
+    def volumes(self) -> int:
+        return sum(self.contrasts.values())
+
+    def of(self, contrasts: tuple[str, ...] | None) -> int:
+        """Slices of some contrasts, None: all; volumes count as equally long where their shapes are not known."""
+        if contrasts is None or not self.volumes:
+            return self.slices
+        return round(self.slices * sum(self.contrasts.get(name, 0) for name in contrasts) / self.volumes)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is published about a set that nobody can count before its files are there."""
+
+    slices: int
+    contrasts: dict[str, int]
+    coils: tuple[float, int]  # mean, most
+
+
+# fastMRI: volumes by contrast as listed with the data, slices in all as in UEPS, Table 1, and the fastMRI papers; most
+# volumes have 16 or 20 coils, some 4. The zero-shot sets: UEPS, Table 1.
+_BRAIN, _AHEAD = (14.0, 24), _Known(3240, {"MP2RAGE": 20}, (32.0, 32))
+PUBLISHED: dict[tuple[str, Split], _Known] = {
+    ("fastmri-brain", "train"): _Known(
+        70748, {"AXFLAIR": 344, "AXT1": 248, "AXT1POST": 949, "AXT1PRE": 250, "AXT2": 2678}, _BRAIN
+    ),
+    ("fastmri-brain", "validation"): _Known(
+        21842, {"AXFLAIR": 107, "AXT1": 92, "AXT1POST": 287, "AXT1PRE": 77, "AXT2": 815}, _BRAIN
+    ),
+    ("fastmri-brain", "test"): _Known(
+        8852, {"AXFLAIR": 49, "AXT1": 29, "AXT1POST": 122, "AXT1PRE": 36, "AXT2": 322}, _BRAIN
+    ),
+    ("fastmri-knee", "test"): _Known(7135, {"all": 199}, (15.0, 15)),  # the published validation volumes
+    ("stanford2d", "test"): _Known(2037, {"all": 89}, (16.0, 32)),
+    ("cc359-axial", "test"): _Known(13802, {"all": 67}, (12.0, 12)),
+    ("cc359-sagittal", "test"): _Known(9490, {"all": 67}, (12.0, 12)),
+    ("m4raw-gre", "test"): _Known(6588, {"all": 183}, (4.0, 4)),
+    **{(f"ahead-e{echo}", "test"): _AHEAD for echo in range(1, 6)},
+}
+
+
+class Sets:
+    """Sizes of a plan's sets."""
+
+    def __init__(
+        self, plan: Plan, root: Path | str = ".", given: Mapping[tuple[str, Split], int] | None = None
+    ) -> None:
+        """root: where manifests may lie; given: slices that the user says a split has."""
+        self.plan, self.root, self.given = plan, Path(root), dict(given or {})
+        self._sizes: dict[tuple[str, Split], SetSize | None] = {}
+
+    def size(self, dataset: str, split: Split) -> SetSize | None:
+        """Size of a split; None where nobody knows it."""
+        if (dataset, split) not in self._sizes:
+            self._sizes[dataset, split] = self._find(dataset, split)
+        return self._sizes[dataset, split]
+
+    def training_slices(self, recipe: Recipe) -> int | None:
+        """Slices that a run is trained on: all of its set, or those of the subjects that it selects."""
+        size = self.size(recipe.data.train, "train")
+        if size is None:
+            return None
+        if recipe.kind != "diffusion":
+            return size.slices
+        groups: dict[str, tuple[str, ...]] = recipe.model["contrasts"]
+        selected = dict.fromkeys(groups) if recipe.data.select is None else recipe.data.select
+        total = 0.0
+        for group, subjects in selected.items():
+            volumes = sum(size.contrasts.get(contrast, 0) for contrast in groups[group])
+            seen = volumes if subjects is None else min(subjects, volumes)
+            total += size.slices * seen / size.volumes if size.volumes else 0
+        return round(total)
+
+    def used(self) -> list[tuple[str, Split, SetSize | None]]:
+        """Every split of the scale."""
+        return [
+            (name, split, self.size(name, split))
+            for name in self.plan.scale.datasets
+            for split in self.plan.splits(name)
+        ]
+
+    def _find(self, dataset: str, split: Split) -> SetSize | None:
+        entry = self.plan.dataset(dataset)
+        found = self._manifest(dataset, split) or self._simulated(dataset, entry, split) or published(dataset, split)
+        slices = self.given.get((dataset, split))
+        if slices is None:
+            return found
+        known = found or SetSize(slices, 16.0, 32, "given")
+        return SetSize(slices, known.coils, known.most_coils, "given", known.contrasts)
+
+    def _manifest(self, dataset: str, split: Split) -> SetSize | None:
+        path = self.root / "runs" / self.plan.scale.scale / "data" / dataset / f"{split}.json"
+        if not path.exists():
+            return None
+        volumes = read_json(path)["volumes"]
+        return _counted([tuple(one["shape"]) for one in volumes], [one["contrast"] for one in volumes], "manifest")
+
+    def _simulated(self, dataset: str, entry: Dataset, split: Split) -> SetSize | None:
+        if entry.simulation is None:
+            return None
+        names = simulated_volumes(
+            dataset, entry.simulation, split, getattr(self.plan.scale.datasets[dataset], split) or 0
+        )
+        shapes = [simulated_shape(entry.simulation, index) for index in range(len(names))]
+        return _counted(shapes, [one.contrast for one in names], "simulation")
+
+
+def published(dataset: str, split: Split) -> SetSize | None:
+    """What is published about a set; None where nothing is known here."""
+    known = PUBLISHED.get((dataset, split))
+    return SetSize(known.slices, *known.coils, "assumed", known.contrasts) if known else None
+
+
+def simulated_shape(simulation: Simulation, index: int) -> Shape:
+    """Shape of the canonical k-space of a split's index-th volume."""
+    coils = simulation.coils[index % len(simulation.coils)]
+    return (simulation.slices, coils, *simulation.matrix)
+
+
+def parse_slices(options: list[str]) -> dict[tuple[str, Split], int]:
+    """`set/split=slices` options; UserError for anything else."""
+    found: dict[tuple[str, Split], int] = {}
+    splits: dict[str, Split] = {"train": "train", "validation": "validation", "test": "test"}
+    for option in options:
+        name, _, number = option.partition("=")
+        dataset, _, split = name.rpartition("/")
+        if not dataset or split not in splits or not number.isdecimal() or not int(number):
+            raise UserError(f"--slices {option}: expected SET/SPLIT=NUMBER, for example fastmri-brain/train=70748.")
+        found[dataset, splits[split]] = int(number)
+    return found
+
+
+def _counted(shapes: list[Shape], contrasts: list[str], source: Source) -> SetSize | None:
+    slices = sum(shape[0] for shape in shapes)
+    if not slices:
+        return None
+    coils = sum(shape[0] * shape[1] for shape in shapes) / slices
+    count = {name: contrasts.count(name) for name in sorted(set(contrasts))}
+    return SetSize(slices, coils, max(shape[1] for shape in shapes), source, count, tuple(shapes))
