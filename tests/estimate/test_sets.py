@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from rekon.errors import UserError
-from rekon.estimate.sets import Sets, parse_slices, published
+from rekon.estimate.sets import Sets, parse_slices, published, trained_on, validated_on
 from rekon.files import write_json
 from rekon.plan import Plan, plan
 
@@ -65,8 +65,9 @@ def test_a_prior_sees_the_subjects_that_it_selects(tmp_path):
     full = scale("full")
     sets = Sets(full, tmp_path)
 
-    def seen(run: str) -> int:
-        return sets.training_slices(full.recipes["dpm", run])
+    def seen(run: str, study: str = "dpm") -> int:
+        recipe = full.recipes[study, run]
+        return trained_on(recipe, sets.size(recipe.data.train, "train"))
 
     each = 70748 / 4469
     assert seen("fine-tuned") == round(20 * each)
@@ -75,7 +76,13 @@ def test_a_prior_sees_the_subjects_that_it_selects(tmp_path):
     assert seen("full") == 70748
     assert seen("joint") == round((4469 - 344 + 20) * each)
     assert seen("stroke-tuned") == 20 * 3  # simulated: three slices a volume
-    assert sets.training_slices(full.recipes["ueps", "ueps"]) == 70748
+    assert seen("ueps", "ueps") == 70748
+    brain = sets.size("fastmri-brain", "validation")
+    assert validated_on(full.recipes["dpm", "flair"], brain) == round(21842 * 107 / 1378)
+    assert validated_on(full.recipes["nas", "aqvae"], brain) == 21842
+    demo = scale("demo")
+    few = Sets(demo, tmp_path).size("sim-fastmri-brain", "validation")
+    assert validated_on(demo.recipes["nas", "base"], few) == 4  # as the recipe says
 
 
 @pytest.mark.parametrize("option", ["fastmri-brain=3", "fastmri-brain/train=x", "x/other=3", "x/train=0", "train=3"])

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
+from status_folder import NOW, age_of, empty, lock, log, mark, safetensors, scored, stage, tokens, trained
 
-from rekon.files import sha256, write_json, write_text
+from rekon.files import write_json, write_text
 from rekon.plan import Plan, plan
-from rekon.reporting import status_files
-from rekon.reporting.status import Status, status
-from rekon.reporting.status_jobs import ago
+from rekon.reporting.status import status
 from rekon.reporting.status_view import console, view, words
 
 ROOT = Path(__file__).resolve().parents[2]
-NOW = time.time()
 STEP = (
     "nas/base: step {0}/160 ({1} %), loss 2.5, accuracy 0.1, gradient_norm 1.2, {2}, 1 min 30 s left\n"
     "nas/base: step 90/160, validation: val_loss 2.6 (best so far)\n"
@@ -45,70 +40,6 @@ def folder(tmp_path, demo) -> Path:
     for path in demo.masks:
         empty(tmp_path / path)
     return tmp_path
-
-
-def empty(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-
-
-def mark(folder: Path, name: str, age: float = 5.0, number: str | None = None) -> None:
-    """Snakemake's sign that a job has begun."""
-    path = folder / ".snakemake/incomplete" / base64.urlsafe_b64encode(name.encode()).decode()
-    write_text(path, json.dumps({"external_jobid": number}))
-    age_of(path, age)
-
-
-def lock(folder: Path, age: float = 60.0) -> None:
-    write_text(folder / ".snakemake/locks/0.output.lock", "x\n")
-    age_of(folder / ".snakemake/locks/0.output.lock", age)
-
-
-def log(folder: Path, name: str, text: str, age: float = 5.0) -> None:
-    write_text(folder / "logs" / f"{name}.log", text)
-    age_of(folder / "logs" / f"{name}.log", age)
-
-
-def age_of(path: Path, age: float) -> None:
-    os.utime(path, (NOW - age, NOW - age))
-
-
-def safetensors(path: Path, metadata: dict[str, str]) -> None:
-    header = json.dumps({"__metadata__": metadata}).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
-
-
-def trained(folder: Path, demo: Plan, name: str, weights: str = "w", **parents: str) -> None:
-    """A run's outputs, made from the sets that are there; weights, parents: hashes."""
-    recipe = demo.recipes[tuple(name.split("/"))]
-    record = folder / f"runs/demo/{name}"
-    manifests = {
-        role: sha256(folder / f"runs/demo/data/{dataset}/{role}.json")
-        for role, dataset in (("train", recipe.data.train), ("validation", recipe.data.validation))
-    }
-    inputs = manifests | {f"parent.{role}": value for role, value in parents.items()}
-    write_json(record / "run.json", {"weights": weights, "inputs": inputs})
-    write_text(record / "metrics.jsonl", '{"step": 160, "loss": 1.0}\n')
-    safetensors(folder / f"weights/demo/{name}.safetensors", {"recipe": json.dumps(recipe.model_dump(mode="json"))})
-
-
-def tokens(folder: Path, name: str, weights: str) -> None:
-    for split in ("train", "validation"):
-        path = folder / f"runs/demo/{name}/tokens/sim-fastmri-brain-{split}.safetensors"
-        safetensors(path, {"tokenizer": weights})
-
-
-def scored(folder: Path, name: str, dataset: str, **inputs: str) -> None:
-    path = folder / f"results/demo/{name}/{dataset}"
-    manifest = sha256(folder / f"runs/demo/data/{dataset}/test.json")
-    write_text(path.with_name(f"{dataset}.csv"), "")
-    write_text(path.with_name(f"{dataset}.npz"), "")
-    write_json(path.with_name(f"{dataset}.json"), {"inputs": {"manifest": manifest, **inputs}})
-
-
-def stage(found: Status, name: str, stage: str):
-    return next(run.stages[stage] for run in found.runs if f"{run.study}/{run.run}" == name)
 
 
 # --- nothing, and everything ----------------------------------------------------------------------------------
@@ -318,51 +249,6 @@ def test_data_that_cannot_be_had_says_why(tmp_path):
     found = status(full, tmp_path, NOW)
     brain = next(one for one in found.splits if (one.dataset, one.split) == ("fastmri-brain", "train"))
     assert (brain.volumes.state, brain.volumes.total) == ("failed", 0) and "ask for access" in brain.volumes.note
-
-
-# --- logs -----------------------------------------------------------------------------------------------------
-TRACEBACK = """Traceback (most recent call last):
-  File "/x/loop.py", line 3, in step
-    loss.backward()
-    ^^^^^^^^^^^^^^^
-torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB.
-"""
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "told"),
-    [
-        (TRACEBACK, "failed", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB."),
-        (TRACEBACK + "\nDuring handling of the above exception, another exception occurred:\n\n"
-         "Traceback (most recent call last):\n  File \"x\", line 1\nOSError: disk\n", "failed", "OSError: disk"),
-        ("".join(f"[rank1]: {line}\n" for line in TRACEBACK.splitlines()), "failed", "torch.OutOfMemoryError"),
-        ("[rank0]: x\nrekon: data.h5: damaged.\n" + TRACEBACK, "failed", "data.h5: damaged."),
-        ("/usr/bin/bash: line 1: rekon: command not found\n", "failed", "command not found"),
-        ("slurmstepd: error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***\n", "failed", "TIME LIMIT"),
-        ("nas/base: done, 1 min 00 s of training; kept the weights of step 160\n", "finished", ""),
-        ("nas/base: goes on after step 3 of 9\n", "unknown", ""),
-        ("", "unknown", ""),
-    ],
-)  # fmt: skip
-def test_the_useful_line_of_a_log(text, kind, told):
-    end = status_files.ending(text)
-    assert end.kind == kind and told in end.text
-
-
-def test_only_the_end_of_a_long_log_is_read(tmp_path):
-    write_text(tmp_path / "a.log", "x" * 70_000 + "\n" + "nas/base: out of time after step 5 of 9.\n")
-    assert status_files.ending(status_files.tail(tmp_path / "a.log")).step == 5
-
-
-def test_long_names_in_snakemakes_markers(tmp_path):
-    name = "results/" + "a" * 300 + ".csv"
-    encoded = base64.urlsafe_b64encode(name.encode()).decode()
-    write_text(tmp_path / ".snakemake/incomplete" / f"@{encoded[:200]}" / encoded[200:], "{}")
-    assert list(status_files.read_markers(tmp_path).begun) == [name]
-
-
-def test_ages_in_words():
-    assert [ago(s) for s in (9, 300, 3 * 3600, 72 * 3600)] == ["9 s ago", "5 min ago", "3 h ago", "3 days ago"]
 
 
 # --- what people and programs get -----------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from functools import lru_cache
 from rekon.config import Compute, Recipe
 from rekon.estimate.cost import Cost, Recipes, key, read_costs
 from rekon.estimate.machine import Machine, machine, memory
-from rekon.estimate.sets import published
-from rekon.training.schedule import total_steps
+from rekon.estimate.sets import Sets, published
+from rekon.estimate.work import training_flops
 
 MORE_MEMORY, MORE_TIME = 1.2, 1.5  # than estimated: fragmentation; data loading, slower kernels
 
@@ -24,29 +24,27 @@ class Needs:
 
 
 def needs(
-    recipe: Recipe, compute: Compute, recipes: Recipes, gpu: Machine | None = None, slices: int | None = None
+    recipe: Recipe, compute: Compute, recipes: Recipes, sets: Sets | None = None, gpu: Machine | None = None
 ) -> Needs:
     """What training a run needs.
 
-    recipes: of all runs, among them the parents, whose networks are part of it. slices: of the training set, where the
-    recipe counts epochs and the set is none that `sets` knows. Never more hours than `compute` allows: what does not
-    fit goes on in the next job. A network that is not on record (`rekon estimate --record`) asks for what `compute`
-    says.
+    recipes: of all runs, among them the parents, whose networks are part of it. sets: tell how large the sets are; by
+    default only what is published about them counts. Never more hours than `compute` allows: what does not fit goes on
+    in the next job. A network that is not on record (`rekon estimate --record`), or that counts epochs of a set of
+    unknown size, asks for the hours that `compute` allows.
     """
     assert recipe.training is not None, "nothing to train in this recipe"
     cost = _known().get(key(recipe, recipes))
     if cost is None:
         return Needs(None, compute.hours)
-    size = published(recipe.data.train, "train")
-    most = size.most_coils if size else recipe.data.max_coils or 32
+    size = sets.size if sets else published
+    train, validation = size(recipe.data.train, "train"), size(recipe.data.validation, "validation")
+    most = train.most_coils if train else recipe.data.max_coils or 32
     gigabytes = memory(cost, recipe, compute.gpus, most).total if compute.gpus else 0.0
-    count = slices or (size.slices if size else None)
-    if recipe.training.steps is None and count is None:
+    flops = training_flops(recipe, cost, train, validation)
+    if flops is None:
         return Needs(_up(gigabytes), compute.hours)
-    steps = total_steps(recipe.training, count or 1)
-    flops = steps * recipe.training.batch * cost.train.at(recipe.data.max_coils or most)
-    speed = (gpu or machine(None, compute)).speed(recipe.training.precision)
-    hours = MORE_TIME * flops / speed / 3600 / max(compute.gpus, 1)
+    hours = MORE_TIME * (gpu or machine(None, compute)).hours(flops, recipe.training.precision) / max(compute.gpus, 1)
     return Needs(_up(gigabytes), min(compute.hours, max(0.5, round(hours, 2))))
 
 

@@ -87,22 +87,6 @@ class Sets:
             self._sizes[dataset, split] = self._find(dataset, split)
         return self._sizes[dataset, split]
 
-    def training_slices(self, recipe: Recipe) -> int | None:
-        """Slices that a run is trained on: all of its set, or those of the subjects that it selects."""
-        size = self.size(recipe.data.train, "train")
-        if size is None:
-            return None
-        if recipe.kind != "diffusion":
-            return size.slices
-        groups: dict[str, tuple[str, ...]] = recipe.model["contrasts"]
-        selected = dict.fromkeys(groups) if recipe.data.select is None else recipe.data.select
-        total = 0.0
-        for group, subjects in selected.items():
-            volumes = sum(size.contrasts.get(contrast, 0) for contrast in groups[group])
-            seen = volumes if subjects is None else min(subjects, volumes)
-            total += size.slices * seen / size.volumes if size.volumes else 0
-        return round(total)
-
     def used(self) -> list[tuple[str, Split, SetSize | None]]:
         """Every split of the scale."""
         return [
@@ -147,6 +131,34 @@ def simulated_shape(simulation: Simulation, index: int) -> Shape:
     """Shape of the canonical k-space of a split's index-th volume."""
     coils = simulation.coils[index % len(simulation.coils)]
     return (simulation.slices, coils, *simulation.matrix)
+
+
+def trained_on(recipe: Recipe, size: SetSize) -> int:
+    """Slices of a set that a run is trained on: all, or those of the subjects that it selects."""
+    if recipe.kind != "diffusion":
+        return size.slices
+    groups: dict[str, tuple[str, ...]] = recipe.model["contrasts"]
+    total = 0.0
+    for group, subjects in _selected(recipe).items():
+        volumes = sum(size.contrasts.get(contrast, 0) for contrast in groups[group])
+        seen = volumes if subjects is None else min(subjects, volumes)
+        total += size.slices * seen / size.volumes if size.volumes else 0
+    return round(total)
+
+
+def validated_on(recipe: Recipe, size: SetSize) -> int:
+    """Slices of a set that each validation of a run sees; a prior is validated on the contrasts of its training."""
+    assert recipe.training is not None, "nothing to train in this recipe"
+    slices = size.slices
+    if recipe.kind == "diffusion":
+        groups = [group for group, subjects in _selected(recipe).items() if subjects != 0]
+        slices = size.of(tuple(contrast for group in groups for contrast in recipe.model["contrasts"][group]))
+    return min(slices, recipe.training.validation_slices or slices)
+
+
+def _selected(recipe: Recipe) -> dict[str, int | None]:
+    """Contrast group -> subjects of it that a prior sees."""
+    return dict.fromkeys(recipe.model["contrasts"]) if recipe.data.select is None else recipe.data.select
 
 
 def parse_slices(options: list[str]) -> dict[tuple[str, Split], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +12,7 @@ from rekon.config.base import check
 from rekon.config.datasets import Split
 from rekon.config.dpm import DiffusionModel, SamplerSettings
 from rekon.estimate.cost import Cost
-from rekon.estimate.sets import Sets
+from rekon.estimate.sets import Sets, SetSize, trained_on, validated_on
 from rekon.plan import Plan
 from rekon.training.schedule import total_steps
 
@@ -45,7 +46,8 @@ def works(plan: Plan, sets: Sets, cost: Callable[[Recipe], Cost | None]) -> list
     for recipe in plan.recipes.values():
         network = cost(recipe)
         if network is not None:
-            found += [*_training(recipe, network, sets), *_uses(plan, recipe, network, sets)]
+            train, validation = sets.size(recipe.data.train, "train"), sets.size(recipe.data.validation, "validation")
+            found += [*_training(recipe, network, train, validation), *_uses(plan, recipe, network, sets)]
         elif recipe.training is not None:
             found.append(
                 Work(recipe.study, recipe.run, "training", "a kind of run that nobody has measured", None, 0.0)
@@ -53,11 +55,19 @@ def works(plan: Plan, sets: Sets, cost: Callable[[Recipe], Cost | None]) -> list
     return found + _tokens(plan, sets, cost)
 
 
-def steps_of(recipe: Recipe, sets: Sets) -> int | None:
-    """Steps of a run; None where they follow from slices that nobody can count."""
-    assert recipe.training is not None
-    slices = sets.training_slices(recipe) if recipe.training.steps is None else 1
-    return None if not slices else total_steps(recipe.training, slices)
+def steps_of(recipe: Recipe, size: SetSize | None) -> int | None:
+    """Steps of a run on a training set; None where they follow from slices that nobody can count."""
+    assert recipe.training is not None, "nothing to train in this recipe"
+    if recipe.training.steps is None and size is None:
+        return None
+    return total_steps(recipe.training, trained_on(recipe, size) if size else 1)
+
+
+def training_flops(recipe: Recipe, cost: Cost, train: SetSize | None, validation: SetSize | None) -> float | None:
+    """Operations of a run's training and validations; None where nobody knows how many slices there are."""
+    made = _training(recipe, cost, train, validation)
+    totals = [one.total for one in made if one.total is not None]
+    return sum(totals) if len(totals) == len(made) else None
 
 
 def evaluations(sampler: SamplerSettings) -> tuple[int, int]:
@@ -81,38 +91,25 @@ def use_flops(recipe: Recipe, cost: Cost, coils: float) -> float:
     return guided * cost.guided.fixed + plain * cost.forward.fixed
 
 
-def _training(recipe: Recipe, cost: Cost, sets: Sets) -> list[Work]:
+def _training(recipe: Recipe, cost: Cost, train: SetSize | None, validation: SetSize | None) -> list[Work]:
     training = recipe.training
     if training is None:
         return []
-    size = sets.size(recipe.data.train, "train")
-    coils = min(recipe.data.max_coils or 1000, size.coils) if size else 0.0
-    steps = steps_of(recipe, sets)
+    steps = steps_of(recipe, train)
     if training.steps is not None:
         what = f"{training.steps} steps of {training.batch} slices"
     else:
-        what = f"{training.epochs} epochs of {sets.training_slices(recipe) or '?'} slices, {training.batch} a step"
+        slices = trained_on(recipe, train) if train else "?"
+        what = f"{training.epochs} epochs of {slices} slices, {training.batch} a step"
+    coils = min(recipe.data.max_coils or math.inf, train.coils) if train else recipe.data.max_coils or 0
     seen = None if steps is None else steps * training.batch
     made = [Work(recipe.study, recipe.run, "training", what, seen, cost.train.at(coils), training.precision)]
-    size = sets.size(recipe.data.validation, "validation")
-    if size is None:
-        items = training.validation_slices
-    else:
-        seen_contrasts = _validated_contrasts(recipe)
-        items = min(size.of(seen_contrasts), training.validation_slices or size.slices)
+    items = validated_on(recipe, validation) if validation else training.validation_slices
     times = min(training.validations, steps) if steps else training.validations
     what = f"{times} validation{'s' if times > 1 else ''} of {items or '?'} slices"
-    flops = cost.validate.at(size.coils if size else 0.0)
+    flops = cost.validate.at(validation.coils if validation else 0)
     count = None if items is None else times * items
     return [*made, Work(recipe.study, recipe.run, "validation", what, count, flops, training.precision)]
-
-
-def _validated_contrasts(recipe: Recipe) -> tuple[str, ...] | None:
-    """Contrasts that a prior is validated on: those it sees in training."""
-    if recipe.kind != "diffusion" or recipe.data.select is None:
-        return None
-    seen = [group for group, subjects in recipe.data.select.items() if subjects != 0]
-    return tuple(contrast for group in seen for contrast in recipe.model["contrasts"][group])
 
 
 def _uses(plan: Plan, recipe: Recipe, cost: Cost, sets: Sets) -> list[Work]:
