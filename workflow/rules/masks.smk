@@ -11,6 +11,7 @@ rule make_mask:
         height=r"\d+",
         width=r"\d+",
     localrule: True
+    priority: 40  # seconds that the longest chain waits for
     conda:
         "../../envs/rekon.yaml"
     params:
