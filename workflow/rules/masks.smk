@@ -10,8 +10,8 @@ rule make_mask:
         acceleration=r"\d+",
         height=r"\d+",
         width=r"\d+",
-    localrule: True
     priority: 40  # seconds that the longest chain waits for
+    localrule: True
     conda:
         "../../envs/rekon.yaml"
     params:
