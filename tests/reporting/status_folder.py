@@ -15,6 +15,18 @@ from rekon.reporting.status import Status
 NOW = time.time()
 
 
+def write_sets(folder: Path, plan: Plan) -> None:
+    """Every set of a scale, and its masks."""
+    for dataset in plan.scale.datasets:
+        for split in plan.splits(dataset):
+            write_json(folder / f"runs/demo/data/{dataset}/{split}.json", {"dataset": dataset, "split": split})
+            for volume in plan.volumes(dataset, split):
+                for kind in ("kspace", "maps"):
+                    empty(folder / f"data/{kind}/{dataset}/{split}/{volume}.h5")
+    for path in plan.masks:
+        empty(folder / path)
+
+
 def empty(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from status_folder import NOW, age_of, empty, lock, log, mark, safetensors, scored, stage, tokens, trained
+from status_folder import NOW, age_of, lock, log, mark, safetensors, scored, stage, tokens, trained, write_sets
 
-from rekon.files import write_json, write_text
+from rekon.files import write_json, write_text, write_yaml
 from rekon.plan import Plan, plan
 from rekon.reporting.status import status
-from rekon.reporting.status_view import console, view, words
+from rekon.reporting.status_view import words
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP = (
@@ -31,14 +29,7 @@ def demo() -> Plan:
 @pytest.fixture
 def folder(tmp_path, demo) -> Path:
     """A demo whose sets are there, and nothing else."""
-    for dataset in demo.scale.datasets:
-        for split in demo.splits(dataset):
-            write_json(tmp_path / f"runs/demo/data/{dataset}/{split}.json", {"dataset": dataset, "split": split})
-            for volume in demo.volumes(dataset, split):
-                for kind in ("kspace", "maps"):
-                    empty(tmp_path / f"data/{kind}/{dataset}/{split}/{volume}.h5")
-    for path in demo.masks:
-        empty(tmp_path / path)
+    write_sets(tmp_path, demo)
     return tmp_path
 
 
@@ -100,15 +91,25 @@ def test_what_was_made_from_other_weights_is_due_again(folder, demo):
     assert stage(found, "nas/teacher", "trained").state == "waiting"  # for base, which is made again first
 
 
-def test_another_recipe_makes_weights_due_but_another_sampler_does_not(folder, demo):
+def test_another_recipe_makes_weights_due(folder, demo):
     trained(folder, demo, "ueps/ueps")
-    trained(folder, demo, "dpm/pretrained")
+    trained(folder, demo, "ueps/ue-vit")
     document = demo.document()
     document["scale"]["studies"]["ueps"]["runs"]["ueps"]["model"]["vit"]["layers"] += 1
-    document["scale"]["studies"]["dpm"]["runs"]["pretrained"]["model"]["sampler"]["steps"] += 1
     found = status(Plan.from_document(document, "changed"), folder, NOW)
     assert stage(found, "ueps/ueps", "trained").note == "made from another recipe"
-    assert stage(found, "dpm/pretrained", "trained").state == "done"
+    assert stage(found, "ueps/ue-vit", "trained").state == "done"
+
+
+def test_another_recipe_makes_scores_of_a_run_without_training_due(folder, demo):
+    scored(folder, "classical/sense", "sim-ahead-e3")
+    recipe, path = demo.recipes["classical", "sense"], folder / "runs/demo/classical/sense/recipe.yaml"
+    write_yaml(path, recipe.model_dump(mode="json"))
+    age_of(path, 60)
+    assert "done" in stage(status(demo, folder, NOW), "classical/sense", "scored").parts
+    write_yaml(path, recipe.model_dump(mode="json") | {"seed": 43})
+    age_of(path, 60)
+    assert "done" not in stage(status(demo, folder, NOW), "classical/sense", "scored").parts
 
 
 def test_another_set_makes_everything_after_it_due(folder, demo):
@@ -128,9 +129,17 @@ def test_tables_older_than_their_scores_are_due(folder, demo):
     for name in demo.tables("ueps"):
         write_text(folder / "reports/tables" / name, "")
         age_of(folder / "reports/tables" / name, 3600)
-    found = status(demo, folder, NOW).shared
-    assert (found["tables_ueps"].state, found["tables_ueps"].note) == ("due", "results are newer")
-    assert found["report"].state == "waiting"
+    found = status(demo, folder, NOW)
+    tables = {study: found.shared[f"tables_{study}"] for study in ("ueps", "nas")}
+    assert (tables["ueps"].state, tables["ueps"].note) == ("due", "results are newer")
+    nas = [look for run in found.runs if run.study == "nas" for look in run.stages.values()]
+    left = sum(state != "done" for look in nas for state in look.states)  # there are no tokens
+    assert (tables["nas"].state, tables["nas"].note) == ("waiting", f"waits for {left} jobs") and left > 4
+    for name in demo.tables("ueps"):
+        age_of(folder / "reports/tables" / name, -60)
+    assert status(demo, folder, NOW).shared["tables_ueps"].state == "done"
+    write_json(folder / "runs/demo/plan.json", demo.document() | {"backbones": {"other": 1}})
+    assert status(demo, folder, NOW).shared["tables_ueps"].note == "made by another plan"
 
 
 # --- at work --------------------------------------------------------------------------------------------------
@@ -249,50 +258,3 @@ def test_data_that_cannot_be_had_says_why(tmp_path):
     found = status(full, tmp_path, NOW)
     brain = next(one for one in found.splits if (one.dataset, one.split) == ("fastmri-brain", "train"))
     assert (brain.volumes.state, brain.volumes.total) == ("failed", 0) and "ask for access" in brain.volumes.note
-
-
-# --- what people and programs get -----------------------------------------------------------------------------
-def test_the_page_names_every_run_and_counts_every_job(folder, demo):
-    trained(folder, demo, "ueps/ueps")
-    found, page = status(demo, folder, NOW), console()
-    with page.capture() as capture:
-        page.print(view(found))
-    text = capture.get()
-    assert all(f"\n{run} " in text for _, run in demo.recipes)
-    jobs = sum(len(look.states) for look in found.looks)
-    assert jobs == len(demo.trained()) + 4 + sum(demo.tuned(*key) for key in demo.recipes) + len(demo.scored()) + len(
-        found.shared
-    )
-
-
-def test_plain_data_survive_json(folder, demo):
-    value = json.loads(json.dumps(status(demo, folder, NOW).plain()))
-    assert value["scale"] == "demo" and value["runs"][0]["stages"]["scored"]["state"] == "waiting"
-
-
-def test_it_is_quick_and_needs_no_torch():
-    code = (
-        "import sys, time, yaml; start = time.process_time()\n"
-        "from rekon.plan import plan\n"
-        "from rekon.reporting.status import status\n"
-        "from rekon.reporting.status_view import view\n"
-        "view(status(plan(yaml.safe_load(open('config/full.yaml')))))\n"
-        "print(time.process_time() - start, 'torch' in sys.modules, 'pandas' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    seconds, *heavy = done.stdout.split()
-    assert float(seconds) < 2 and heavy == ["False", "False"]
-
-
-def test_the_command(folder):
-    (folder / "config").symlink_to(ROOT / "config")
-
-    def rekon(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "rekon", "status", *arguments], cwd=folder, capture_output=True, text=True
-        )
-
-    assert "sim-fastmri-brain/train" in rekon().stdout
-    assert json.loads(rekon("--json").stdout)["scale"] == "demo"
-    assert rekon("--json", "--watch", "1").returncode == 2
-    assert "config/other.yaml: no such file" in rekon("--scale", "other").stderr

@@ -7,21 +7,19 @@ What it cannot know it says in its words: whether a job that is silent for long 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from rekon.config import Recipe
-from rekon.config.base import check
 from rekon.config.datasets import Split
-from rekon.errors import UserError
-from rekon.files import sha256
 from rekon.plan import Plan, on_images
 from rekon.reporting import status_files as files
 from rekon.reporting.status_data import Data, SplitStatus
 from rekon.reporting.status_jobs import Job, Look, look, merged
+from rekon.reporting.status_made import Made
 from rekon.reporting.status_shared import shared
 
 Stage = Literal["trained", "tokens", "tuned", "scored"]
@@ -74,7 +72,7 @@ class _Gatherer:
         self.markers = files.read_markers(root)
         self.data = Data(plan, root, self._look)
         self._trained: dict[tuple[str, str], Look] = {}
-        self.hash = lru_cache(maxsize=None)(lambda path: sha256(path) if path.is_file() else None)
+        self.made = Made(plan, root)
 
     def status(self) -> Status:
         runs = [
@@ -83,7 +81,7 @@ class _Gatherer:
         ]
         return Status(
             self.scale, self.plan.scale.description, self.now, self.markers.locked, self.data.splits, self.data.masks,
-            self.data.backbones, runs, shared(self.plan, self.root, self._look),
+            self.data.backbones, runs, shared(self.plan, self.root, self._look, _open(runs)),
         )  # fmt: skip
 
     def _look(self, job: Job) -> Look:
@@ -116,7 +114,7 @@ class _Gatherer:
             outputs = (weights, f"runs/{name}/metrics.jsonl", record)
             job = Job(outputs, f"logs/train/{name}.log", f"work/{name}", True, recipe.training.steps)
             waits = [*self._data_waits(recipe), *self._parent_waits(recipe), *self._token_waits(recipe)]
-            found = self._with_waits(self._look(job), waits, lambda: self._training_changes(recipe, weights, record))
+            found = self._with_waits(self._look(job), waits, lambda: self.made.training(recipe, weights, record))
             self._trained[study, run] = found
         return self._trained[study, run]
 
@@ -127,8 +125,8 @@ class _Gatherer:
         waits = [*self._needs([(study, run)]), *self.data.waits(dataset, split, maps=True)]
 
         def changes() -> list[str]:
-            made = files.header(self.root / path).get("tokenizer")
-            return ["another tokenizer"] if made and made != self._weights(study, run) else []
+            encoded = files.header(self.root / path).get("tokenizer")
+            return ["another tokenizer"] if encoded and encoded != self.made.weights(study, run) else []
 
         return self._with_waits(self._look(job), waits, changes)
 
@@ -138,13 +136,7 @@ class _Gatherer:
         job = Job((path,), f"logs/tune_zeta/{self.scale}/{study}/{run}.log", talks=True)
         waits = [*self._weight_waits(recipe), *self.data.waits(recipe.data.validation, "validation", maps=True)]
 
-        def changes() -> list[str]:
-            made = files.mapping(self.root / path).get("inputs", {})
-            return self._other(
-                made, self._used(recipe) | self._manifests(manifest=(recipe.data.validation, "validation"))
-            )
-
-        return self._with_waits(self._look(job), waits, changes)
+        return self._with_waits(self._look(job), waits, lambda: self.made.tuning(recipe, path))
 
     def scored(self, study: str, run: str, dataset: str) -> Look:
         """Scores of a run on a test set."""
@@ -156,16 +148,7 @@ class _Gatherer:
         if tuned and not waits and self.tuned(study, run).state != "done":
             waits.append("its tuning")
 
-        def changes() -> list[str]:
-            wanted = self._used(recipe) | self._manifests(manifest=(dataset, "test"))
-            if tuned:
-                wanted["tuned"] = (
-                    "tuned settings",
-                    self.hash(self.root / f"runs/{self.scale}/{study}/{run}/zeta.json"),
-                )
-            return self._other(files.mapping(self.root / f"{path}.json").get("inputs", {}), wanted)
-
-        return self._with_waits(self._look(job), waits, changes)
+        return self._with_waits(self._look(job), waits, lambda: self.made.scores(recipe, path, dataset, tuned))
 
     # --- what a stage waits for -------------------------------------------------------------------------------
     @staticmethod
@@ -218,49 +201,6 @@ class _Gatherer:
         waits += self.data.waits(recipe.data.validation, "validation", maps)
         return waits + [name for name in self.plan.backbones_of(recipe) if not self.data.has_backbone(name)]
 
-    # --- what complete files were made from -------------------------------------------------------------------
-    def _training_changes(self, recipe: Recipe, weights: str, record: str) -> list[str]:
-        try:
-            made = check(Recipe, _json(files.header(self.root / weights).get("recipe")), weights).trained_by()
-        except UserError:  # an older version's recipe, or no recipe at all: nothing is known of it
-            made = recipe.trained_by()
-        changes = ["another recipe"] if made != recipe.trained_by() else []
-        wanted = self._manifests(train=(recipe.data.train, "train"), validation=(recipe.data.validation, "validation"))
-        for role in recipe.parents:
-            wanted[f"parent.{role}"] = (f"another {'/'.join(recipe.parent(role))}", self._weights(*recipe.parent(role)))
-        return changes + self._other(files.mapping(self.root / record).get("inputs", {}), wanted)
-
-    def _used(self, recipe: Recipe) -> dict[str, tuple[str, str | None]]:
-        """Weights that scoring or tuning reads: name among the recorded inputs -> (in words, hash now)."""
-        own, used = (recipe.study, recipe.run), {}
-        if recipe.training:
-            used["weights"] = (f"another {'/'.join(own)}", self._weights(*own))
-        for role in recipe.parents:
-            found = (f"another {'/'.join(recipe.parent(role))}", self._weights(*recipe.parent(role)))
-            used[f"parent.{role}"] = found
-            if role == "weights" and not recipe.training:
-                used["weights"] = found
-        return used
-
-    def _weights(self, study: str, run: str) -> str | None:
-        """Hash of a run's weights, as its record says it: the file itself may be large."""
-        found = files.mapping(self.root / f"runs/{self.scale}/{study}/{run}/run.json").get("weights")
-        return found if isinstance(found, str) else None
-
-    def _manifests(self, **wanted: tuple[str, Split]) -> dict[str, tuple[str, str | None]]:
-        return {
-            role: (f"another {dataset}", self.hash(self.root / f"runs/{self.scale}/data/{dataset}/{split}.json"))
-            for role, (dataset, split) in wanted.items()
-        }
-
-    @staticmethod
-    def _other(made: Any, wanted: Mapping[str, tuple[str, str | None]]) -> list[str]:
-        """What differs between recorded hashes and those of now, where both are known."""
-        if not isinstance(made, dict):
-            return []
-        changed = [words for name, (words, now) in wanted.items() if now and name in made and made[name] != now]
-        return list(dict.fromkeys(changed))
-
     # --- the plan ---------------------------------------------------------------------------------------------
     @cached_property
     def _scored(self) -> list[tuple[str, str, str]]:
@@ -277,10 +217,10 @@ class _Gatherer:
         return {key: list(splits) for key, splits in found.items()}
 
 
-def _json(text: Any) -> Any:
-    import json
-
-    try:
-        return json.loads(text)
-    except (TypeError, ValueError):
-        return None
+def _open(runs: list[RunStatus]) -> dict[str, int]:
+    """Study -> number of its jobs that are still to be done."""
+    found: dict[str, int] = {}
+    for run in runs:
+        left = sum(state != "done" for look in run.stages.values() for state in look.states)
+        found[run.study] = found.get(run.study, 0) + left
+    return found
