@@ -177,6 +177,9 @@ def _assumptions(plan: Plan, sets: Sets, machine: Machine) -> list[str]:
         "fragmentation takes more.",
         NOT_COUNTED,
     ]
+    patient = [f"{study}/{run}" for (study, run), one in plan.recipes.items() if one.training and one.training.patience]
+    if patient:
+        told.append(f"Counted to their last step, although they may end early: {', '.join(patient)}.")
     assumed = {
         f"{name}/{split} {size.slices:,} slices, {size.coils:g} coils (at most {size.most_coils})"
         for name, split, size in sets.used()
