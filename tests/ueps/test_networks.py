@@ -10,6 +10,7 @@ from rekon.config import MaskSettings, Study, UnrolledModel
 from rekon.config.base import check, load
 from rekon.config.sampling import PATTERNS, ExactMaskSettings
 from rekon.errors import UserError
+from rekon.nn.sensitivity import acs_mask, broadcast_mask
 from rekon.nn.unet import Unet
 from rekon.nn.vit import ViT
 from rekon.physics.coils import rss
@@ -17,7 +18,7 @@ from rekon.physics.fft import centre_crop, centre_pad, fft2c, ifft2c
 from rekon.physics.masks import make_mask
 from rekon.physics.patterns import make_exact_mask
 from rekon.recipe import merge
-from rekon.ueps.cascade import acs_mask, broadcast_mask, compile_denoisers, crop_mask, expand_kspace, inspect, soft_dc
+from rekon.ueps.cascade import compile_denoisers, crop_mask, expand_kspace, inspect, soft_dc
 from rekon.ueps.unrolled import build
 from rekon.ueps.varnet import E2EVarNet
 

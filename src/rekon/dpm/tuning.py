@@ -138,9 +138,7 @@ def read_rows(path: Path | str) -> list[Row]:
 
 def scan_of(example: Example, acceleration: int | None, pattern: str = "") -> Scan:
     """What is known of an example when it is reconstructed."""
-    return Scan(
-        example.dataset, example.volume, example.subject, example.contrast, example.slice, pattern, acceleration
-    )
+    return Scan.of(example.dataset, example, pattern, acceleration)
 
 
 def _alike(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +20,12 @@ class Scan(NamedTuple):
     slice: int
     pattern: str  # of the sampling; "as acquired" where the slice was undersampled by the scanner itself
     acceleration: int | None  # nominal R; None as acquired
+
+    @classmethod
+    def of(cls, dataset: str, example: Any, pattern: str, acceleration: int | None) -> Scan:
+        """What is known of an example (`rekon.evaluation.score.Example`) under a sampling."""
+        names = (example.volume, example.subject, example.contrast, example.slice)
+        return cls(dataset, *names, pattern, acceleration)
 
 
 class Reconstructor(ABC):

@@ -211,9 +211,7 @@ def _undersampled(slices: Slices, samplings: Sequence[Sampling], dataset: str) -
                 as_acquired.add(index)
                 sampled, pattern, acceleration = example.mask, AS_ACQUIRED, None
             _check_mask(sampled, example.kspace, dataset)
-            scan = Scan(
-                dataset, example.volume, example.subject, example.contrast, example.slice, pattern, acceleration
-            )
+            scan = Scan.of(dataset, example, pattern, acceleration)
             yield _Turn(turn * len(slices) + index + 1, index, example, scan, sampled)
 
 

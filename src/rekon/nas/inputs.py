@@ -20,8 +20,6 @@ from rekon.physics.fft import fft2c
 from rekon.physics.operator import SenseOperator
 from rekon.physics.patterns import ExactMask, read_exact_mask
 
-CACHE = 256 * 2**20  # bytes: a small set fits, and is then transformed once and not at every step
-
 __all__ = ["Hierarchy", "combine", "pattern_of", "read_masks", "spread"]
 
 
@@ -50,8 +48,6 @@ class Hierarchy:
                     "'data.size'; make the mask for it."
                 )
         self.images, self.sampling, self.masks, self.normalisation = images, sampling, dict(masks), normalisation
-        self._made: dict[tuple[int, Pattern], Tensor] = {}  # levels of the first slices asked for, up to CACHE bytes
-        self._room = CACHE
 
     def __len__(self) -> int:
         return len(self.images)
@@ -61,15 +57,8 @@ class Hierarchy:
         return torch.from_numpy(self.masks[pattern, acceleration].of(*self.images.items[index]))
 
     def levels(self, index: int, pattern: Pattern) -> Tensor:
-        """All levels of a slice, the highest acceleration first, x last: complex64 (levels, H, W). Read only."""
-        key = (index, pattern)
-        if key not in self._made:
-            made = self._normalised(index, pattern, self.sampling.accelerations, full=True)
-            size = made.numel() * made.element_size()
-            if size > self._room:
-                return made
-            self._made[key], self._room = made, self._room - size
-        return self._made[key]
+        """All levels of a slice, the highest acceleration first, x last: complex64 (levels, H, W)."""
+        return self._normalised(index, pattern, self.sampling.accelerations, full=True)
 
     def pair(self, index: int, pattern: Pattern) -> Tensor:
         """The first of `levels` and the last: complex64 (2, H, W)."""

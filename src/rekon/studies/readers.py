@@ -50,10 +50,7 @@ def write_arm(
             image = example.target
         else:
             sampled = torch.as_tensor(mask(example), dtype=torch.bool)
-            scan = Scan(
-                slices.dataset, example.volume, example.subject, example.contrast, example.slice, settings.pattern,
-                settings.acceleration,
-            )  # fmt: skip
+            scan = Scan.of(slices.dataset, example, settings.pattern, settings.acceleration)
             maps = slices.maps(example)[None].to(device) if reconstructor.needs_maps else None
             with torch.inference_mode():
                 measured = (example.kspace * sampled)[None].to(device)

@@ -38,59 +38,9 @@ def expand_kspace(kspace: Tensor, measured: Tensor) -> Tensor:
     return grown
 
 
-def broadcast_mask(mask: Tensor) -> Tensor:
-    """Mask (B or 1, W) or, sampled along both axes, (B or 1, H, W), to (B or 1, 1, H or 1, W)."""
-    return mask[:, None, None, :] if mask.ndim == 2 else mask[:, None, :, :]
-
-
 def crop_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """The mask (B or 1, 1, H or 1, W) of the central `size` of k-space."""
     return centre_crop(mask, (min(size[0], mask.shape[-2]), size[1]))
-
-
-def acs_mask(mask: Tensor) -> Tensor:
-    """The autocalibration region: the sampled run around the centre, as long on either side (fastMRI's rule, spec E.1).
-
-    mask: bool (B or 1, 1, H or 1, W); returns the same shape. Of two axes the run is taken along each central line;
-    where the rectangle of both is not fully sampled, as with spokes, the largest central square that is. Zero
-    frequency always belongs to it, so that something is left to calibrate on whatever the pattern.
-    """
-    down, across = mask.shape[-2], mask.shape[-1]
-    region = _central_run(mask[..., down // 2, :])[..., None, :]
-    if down == 1:
-        return region
-    region = region & _central_run(mask[..., across // 2])[..., :, None]
-    whole = (mask | ~region).all(-1, keepdim=True).all(-2, keepdim=True)
-    ring = torch.maximum(_ring(down, mask.device)[:, None], _ring(across, mask.device))
-    gap = torch.where(mask, max(down, across), ring).amin((-2, -1), keepdim=True)  # ring of the innermost one
-    centre = torch.zeros_like(mask)
-    centre[..., down // 2, across // 2] = True
-    return torch.where(whole, region, (ring < gap) | centre)
-
-
-def _ring(n: int, device: torch.device) -> Tensor:
-    """Of each of n samples, int64 (n,): how many of its side lie between it and the centre, n // 2 itself having 0."""
-    offset = torch.arange(n, device=device) - n // 2
-    return torch.where(offset < 0, -1 - offset, offset)
-
-
-def _central_run(line: Tensor) -> Tensor:
-    """Of bool (..., n): True on the centre n // 2 - m ... n // 2 + m - 1, m samples without a gap on both sides.
-
-    True on n // 2 alone, zero frequency, where m is 0.
-    """
-    n = line.shape[-1]
-    centre = n // 2
-    before = line[..., :centre].flip(-1).int().cumprod(-1).sum(-1)
-    after = line[..., centre:].int().cumprod(-1).sum(-1)
-    half = torch.minimum(before, after)[..., None]
-    index = torch.arange(n, device=line.device)
-    return (index >= centre - half) & (index < centre + half.clamp_min(1))
-
-
-def coil_mask(kspace: Tensor) -> Tensor:
-    """Coils that hold data, bool (B, C, 1, 1): volumes with fewer coils are padded with zeros to make a batch."""
-    return (kspace != 0).any(dim=(-2, -1), keepdim=True)
 
 
 def compile_denoisers(network: nn.Module) -> None:

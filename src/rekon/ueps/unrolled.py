@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from rekon.config import UnrolledModel
 from rekon.errors import UserError
 from rekon.nn.channels import as_channels, as_complex
+from rekon.nn.sensitivity import broadcast_mask, coil_mask
 from rekon.nn.unet import Unet
 from rekon.nn.vit import ViT
 from rekon.physics.coils import rss
 from rekon.physics.fft import centre_crop, fft2c, ifft2c
-from rekon.ueps.cascade import Trace, broadcast_mask, coil_mask, crop_mask, expand_kspace, scalar, soft_dc
+from rekon.ueps.cascade import Trace, crop_mask, expand_kspace, scalar, soft_dc
 from rekon.ueps.varnet import E2EVarNet
 
 

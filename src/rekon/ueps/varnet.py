@@ -8,29 +8,14 @@ channels, all with 4 pools, count 29,936,966.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from rekon.nn.channels import as_channels, as_complex
+from rekon.nn.sensitivity import SensitivityNetwork, broadcast_mask
 from rekon.nn.unet import NormUnet, Unet
 from rekon.physics.coils import rss
 from rekon.physics.fft import fft2c, ifft2c
-from rekon.ueps.cascade import Trace, acs_mask, broadcast_mask, coil_mask, scalar, soft_dc
-
-
-class SensitivityNetwork(nn.Module):
-    """Coil sensitivity maps from the autocalibration lines, every coil on its own until they are normalised."""
-
-    def __init__(self, channels: int, pools: int) -> None:
-        super().__init__()
-        self.unet = Unet(channels, pools)
-
-    def forward(self, measured: Tensor, mask: Tensor) -> Tensor:
-        """k-space (B, C, H, W) and mask (B or 1, 1, H or 1, W) to maps complex64 (B, C, H, W) of RSS 1."""
-        calibration = ifft2c(measured * acs_mask(mask))
-        maps = 1 + as_complex(self.unet(as_channels(calibration.flatten(0, 1)))).unflatten(0, measured.shape[:2])
-        maps = maps * coil_mask(measured)
-        return maps / rss(maps)[:, None].clamp_min(torch.finfo(torch.float32).tiny)
+from rekon.ueps.cascade import Trace, scalar, soft_dc
 
 
 class VarNetCascade(nn.Module):
@@ -57,7 +42,7 @@ class E2EVarNet(nn.Module):
         self, cascades: int, channels: int, pools: int, sensitivity_channels: int, sensitivity_pools: int
     ) -> None:
         super().__init__()
-        self.sensitivity = SensitivityNetwork(sensitivity_channels, sensitivity_pools)
+        self.sensitivity = SensitivityNetwork(Unet(sensitivity_channels, sensitivity_pools), start="ones")
         self.cascades = nn.ModuleList(VarNetCascade(channels, pools) for _ in range(cascades))
 
     def forward(self, kspace: Tensor, mask: Tensor, trace: Trace | None = None) -> Tensor:
