@@ -7,6 +7,7 @@ has run.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,14 +39,24 @@ def test_splits_of_simulated_sets_share_no_subject(scale):
             seen |= subjects
 
 
+LEARNING = {
+    "train_unrolled", "train_unet", "train_aqvae", "tokenise", "train_transformer", "train_teacher", "distill",
+    "pretrain_dpm", "finetune_dpm", "tune_zeta",
+}  # fmt: skip
+
+
+@pytest.mark.workflow
 @pytest.mark.parametrize("scale", SCALES)
-def test_no_run_is_trained_or_tuned_on_the_test_split(scale):
-    """A set can be both: then its splits differ, which the test above and the manifests' own test see to."""
-    made = planned(scale)
-    for recipe in made.recipes.values():
-        if recipe.training:
-            assert made.scale.datasets[recipe.data.train].train != 0
-            assert made.scale.datasets[recipe.data.validation].validation != 0
+def test_no_job_that_learns_reads_a_test_split(snakemake, scale):
+    """Of every job of the DAG that trains, tokenises or tunes: none of its inputs belongs to a test split."""
+    run = snakemake("-n", "--configfile", f"config/{scale}.yaml", "--forceall")
+    jobs = re.findall(r"^rule (\w+):\n(?:    .*\n)*?    input: (.*)$", run.stdout + run.stderr, re.MULTILINE)
+    learned = [(rule, inputs.split(", ")) for rule, inputs in jobs if rule in LEARNING]
+    assert len(learned) >= len(planned(scale).trained())
+    for rule, inputs in learned:
+        assert not [path for path in inputs if re.search(r"(^|[/-])test([./]|$)", path)], rule
+    scored = [inputs for rule, inputs in jobs if rule == "evaluate"]
+    assert scored and all("/test.json" in inputs for inputs in scored), "the pattern finds what it looks for"
 
 
 MANIFESTS = sorted((ROOT / "runs/demo/data").glob("*/*.json"))
