@@ -165,7 +165,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("rekon.data.download._wait", lambda seconds: None)
+    monkeypatch.setattr("rekon.data.http.wait", lambda seconds: None)
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     running.asked, running.cut, running.unframed, running.daemon_threads = [], [], False, True
     threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()

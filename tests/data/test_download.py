@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from rekon.config import Dataset, RemoteFile
-from rekon.data import download as module
-from rekon.data.download import check_manual, download
+from rekon.data import http
+from rekon.data.download import Published, download, fetch
+from rekon.data.listing import check_manual
 from rekon.errors import UserError
 
 BODY = bytes(range(256)) * 3000  # 768 kB
@@ -103,7 +104,7 @@ def server(monkeypatch):
 def waits(monkeypatch):
     """Pauses are noted, not slept."""
     noted = []
-    monkeypatch.setattr(module, "_wait", noted.append)
+    monkeypatch.setattr(http, "wait", noted.append)
     return noted
 
 
@@ -306,3 +307,16 @@ def test_manual_sets_that_are_absent_say_how_to_get_them(tmp_path):
     with pytest.raises(UserError, match=r"1 files but none.*'fastmri-brain'.*test"):
         check_manual("fastmri-brain", manual_set(), "test", tmp_path)
     assert not (tmp_path / "INDEX.txt").exists()
+
+
+def test_a_checksum_in_md5_is_checked_too(server, waits, tmp_path):
+    url = f"http://127.0.0.1:{server.server_address[1]}/f"
+    right, wrong = hashlib.md5(BODY).hexdigest(), "0" * 32
+    assert fetch(Published("f", url, "f", md5=right.upper()), tmp_path / "a") == SHA
+    with pytest.raises(UserError, match=rf"MD5 is {right}, but the publisher states {wrong} for f.*mend the list"):
+        fetch(Published("f", url, "f", md5=wrong, mend="the list"), tmp_path / "b")
+    assert files_below(tmp_path) == ["a"]
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror/f").write_bytes(BODY + b"x")
+    with pytest.raises(UserError, match="mirror/f: MD5 is"):
+        fetch(Published("f", url, "f", md5=right), tmp_path / "c", tmp_path / "mirror")

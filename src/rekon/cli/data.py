@@ -48,7 +48,7 @@ def fetch_backbone(name: str, spec: Spec, output: Output) -> None:
 def index(dataset: str, split: str, spec: Spec, output: Output) -> None:
     """List the files of a licensed set below raw/; if there are none, say how to get them."""
     from rekon.config import Dataset
-    from rekon.data.download import check_manual
+    from rekon.data.listing import check_manual
 
     check_manual(dataset, model_of(Dataset, spec), split, output.parent)
 

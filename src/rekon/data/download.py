@@ -1,46 +1,30 @@
 """Published files, fetched: from a local mirror or over HTTP, resumed, retried, checked, and named only when complete.
 
 The bytes grow in a hidden file beside the final name (`.NAME.part`). It survives failures and kills, so that the next
-attempt asks only for the rest; the final name appears by an atomic rename after the SHA-256 was found right.
-What a URL carries behind its path (a signature, a token) appears in no message and no log.
+attempt asks only for the rest; the final name appears by an atomic rename after the checksum was found right.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import logging
+import hashlib
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import httpx
 
-from rekon.config import Dataset, RemoteFile
-from rekon.data.progress import Progress
+from rekon.config import RemoteFile
+from rekon.data import http
+from rekon.data.http import CATALOGUE, TryAgain, public
+from rekon.data.progress import Bar, Progress
 from rekon.errors import UserError
-from rekon.files import atomic_path, sha256, write_text
-
-LONGEST_WAIT = 600.0  # seconds; a server that asks for more is not worth waiting for
-TRANSIENT = {408, 425, 429, 500, 502, 503, 504}  # statuses that another attempt may mend
-SUFFIXES = {"matlab-kspace": (".mat",), "npz-image": (".npz",), "npy-kspace": (".npy",)}  # of formats; others are HDF5
-
-_wait = time.sleep
-
-
-class _TryAgain(Exception):
-    """An attempt that failed in a way that another one may mend. `after`: seconds the server asked us to wait."""
-
-    def __init__(self, why: str, after: float | None = None) -> None:
-        super().__init__(why)
-        self.after = after
+from rekon.files import atomic_path
 
 
 @dataclass(frozen=True)
@@ -50,7 +34,16 @@ class Published:
     name: str
     url: str
     mirror: str  # path below a mirror's folder
-    sha256: str | None  # or its first digits; None: not known
+    sha256: str | None = None  # or its first digits; None: not known
+    md5: str | None = None  # what some publishers state instead
+    mend: str = CATALOGUE  # where the address is from: what to look at when it is wrong
+
+
+class Digests(NamedTuple):
+    """What a file's bytes are."""
+
+    sha256: str
+    md5: str
 
 
 def download(
@@ -64,58 +57,48 @@ def download(
     fetch(Published(name, file.url, file.mirror or f"{dataset_name}/{file.path}", file.sha256), out, mirror, retries)
 
 
-def fetch(file: Published, out: Path, mirror: Path | str | None = None, retries: int = 5) -> str:
-    """Put `file` under the name `out`, complete and with its SHA-256, or raise. Returns the SHA-256 found.
+def fetch(
+    file: Published, out: Path, mirror: Path | str | None = None, retries: int = 5, bar: Bar | None = None
+) -> str:
+    """Put `file` under the name `out`, complete and with its checksum, or raise. Returns the SHA-256 found.
 
     The mirror comes first; a file that is not there is fetched from its URL. `retries` counts the attempts after the
     first one that bring nothing new; an attempt that gets further than any before it starts the count anew. A file
-    whose SHA-256 is not known is taken when it surely is whole: in one piece of known length, or the same twice.
+    whose checksum is not known is taken when it surely is whole: in one piece of known length, or the same twice.
+    bar: where several files show their progress together.
 
     Raises UserError, one sentence, when the mirror is no folder, the address cannot be reached or refuses, what comes
     is not the file meant, the disk is full, or another process fetches the same file.
     """
     out = Path(out)
-    if file.sha256 and out.is_file() and (found := sha256(out)).startswith(file.sha256):
-        return found
-    if mirror is not None and (found := _copy(file, out, Path(mirror))):
-        return found
-    # these two log every request's whole URL, query string included
-    for name in ("httpx", "httpcore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with _part(out) as (part, handle), Progress(out.name) as progress, _client() as client:
-        found = _fetch(client, file, part, handle, retries, progress)
+    if (file.sha256 or file.md5) and out.is_file() and not _wrong(file, found := digests(out)):
+        return found.sha256
+    if mirror is not None and (copied := _copy(file, out, Path(mirror))):
+        return copied
+    with _part(out) as (part, handle), Progress(out.name, bar) as progress, http.client() as session:
+        digest = _fetch(session, file, part, handle, retries, progress)
         os.fsync(handle.fileno())
         part.replace(out)
-    return found
+    return digest
 
 
-def check_manual(dataset_name: str, dataset: Dataset, split: str, folder: Path) -> list[str]:
-    """List the files of a set that people fetch themselves: sorted names below `folder`, written to folder/INDEX.txt.
+def digests(path: Path) -> Digests:
+    """Both checksums of a file, reading it once."""
+    sha, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as handle:
+        while block := handle.read(2**20):
+            sha.update(block)
+            md5.update(block)
+    return Digests(sha.hexdigest(), md5.hexdigest())
 
-    Only files with the suffix of the set's format count, hidden ones do not. Raises UserError, with the catalogue's
-    words on how to get access, when there are none.
-    """
-    folder = Path(folder)
-    suffixes = SUFFIXES.get(dataset.format, (".h5", ".hdf5"))
-    # people link their archive's folders, so links are followed
-    every = [Path(base, name) for base, _, names in os.walk(folder, followlinks=True) for name in names]
-    shown = {path.relative_to(folder).as_posix(): path for path in every}
-    shown = {name: path for name, path in shown.items() if not any(part.startswith(".") for part in name.split("/"))}
-    names = sorted(name for name, path in shown.items() if path.suffix.lower() in suffixes)
-    if not names:
-        others = len(shown.keys() - {"INDEX.txt"})
-        state = f"{others} files but none that ends in" if others else "no file that ends in"
-        raise UserError(
-            f"{folder}: holds {state} {' or '.join(suffixes)}; data set {dataset_name!r} has to be fetched by hand and "
-            f"its {split} files put (unpacked) there: {(dataset.access or '').strip().rstrip('.')}."
-        )
-    try:
-        write_text(folder / "INDEX.txt", "".join(f"{name}\n" for name in names))
-    except OSError as error:
-        raise UserError(
-            f"{folder}: INDEX.txt cannot be written there ({error.strerror}); link the files instead of the folder."
-        ) from None
-    return names
+
+def _wrong(file: Published, found: Digests) -> str:
+    """In which way the bytes are not the file's: "KIND is FOUND, but WHO has WANTED"; "" when they may be."""
+    if file.sha256 and not found.sha256.startswith(file.sha256):
+        return f"SHA-256 is {found.sha256}, but the catalogue has {file.sha256}"
+    if file.md5 and found.md5 != file.md5.lower():
+        return f"MD5 is {found.md5}, but the publisher states {file.md5}"
+    return ""
 
 
 def _copy(file: Published, out: Path, mirror: Path) -> str:
@@ -131,42 +114,42 @@ def _copy(file: Published, out: Path, mirror: Path) -> str:
             shutil.copyfile(source, temporary)
         except PermissionError:
             raise UserError(f"{source}: may not be read; change its permissions or leave 'mirror' out.") from None
-        found = sha256(temporary)
-        if not found.startswith(file.sha256 or ""):
+        found = digests(temporary)
+        if wrong := _wrong(file, found):
             raise UserError(
-                f"{source}: SHA-256 is {found}, but the catalogue has {file.sha256} for {file.name}; "
-                "replace the file in the mirror, or leave 'mirror' out to fetch it from its URL."
+                f"{source}: {wrong} for {file.name}; replace the file in the mirror, or leave 'mirror' out to fetch it "
+                "from its URL."
             )
     _part_name(out).unlink(missing_ok=True)
-    return found
+    return found.sha256
 
 
 def _fetch(
-    client: httpx.Client, file: Published, part: Path, handle: IO[bytes], retries: int, progress: Progress
+    session: httpx.Client, file: Published, part: Path, handle: IO[bytes], retries: int, progress: Progress
 ) -> str:
-    """Fill `part` until its SHA-256 is the one wanted, and return it."""
-    address = _public(file.url)
+    """Fill `part` until its checksum is the one wanted, and return its SHA-256."""
+    address = public(file.url)
     furthest, failures = handle.seek(0, 2), 0
     previous = ""  # digest of a whole body that was not, or perhaps not, the file
     while True:
         try:
-            whole, hint = _attempt(client, file.url, handle, progress)
-            found = sha256(part)
+            whole, hint = http.attempt(session, file.url, handle, progress, file.mend)
+            found = digests(part)
             # Pieces of two versions of a file, or a server that answers Range wrongly, make wrong wholes.
             # So a file is the server's only if it came in one piece of known length, or the same twice.
-            served = whole or found == previous
-            if served if file.sha256 is None else found.startswith(file.sha256):
-                return found
+            served = whole or found.sha256 == previous
+            wrong = _wrong(file, found)
+            if not wrong if file.sha256 or file.md5 else served:
+                return found.sha256
             handle.truncate(0)
             if served:
                 raise UserError(
-                    f"{address}: SHA-256 of what came is {found}, but the catalogue has {file.sha256} for "
-                    f"{file.name}{hint}; fetch the file by other means and name its "
-                    "folder with 'mirror', or mend 'url' or 'sha256' in the catalogue."
+                    f"{address}: of what came, {wrong} for {file.name}{hint}; fetch the file by other means and name "
+                    f"its folder with 'mirror', or mend {file.mend}, or the checksum there."
                 )
-            previous = found
-            raise _TryAgain("what came may not be whole; starting over")
-        except _TryAgain as problem:
+            previous = found.sha256
+            raise TryAgain("what came may not be whole; starting over")
+        except TryAgain as problem:
             length = handle.seek(0, 2)
             failures = 0 if length > furthest else failures + 1
             furthest = max(furthest, length)
@@ -178,55 +161,7 @@ def _fetch(
                 ) from None
             pause = min(2.0 ** max(failures - 1, 0), 30.0) if problem.after is None else problem.after
             progress.note(f"{problem}; next attempt in {pause:.0f} s")
-            _wait(pause)
-
-
-def _attempt(client: httpx.Client, url: str, handle: IO[bytes], progress: Progress) -> tuple[bool, str]:
-    """One request for what is missing, written as it comes.
-
-    Returns whether it was the whole file, surely untruncated, and a hint on what else the body may be (mostly none).
-    Raises _TryAgain for what may pass, UserError for what will not.
-    """
-    offset = handle.seek(0, 2)
-    headers = {"Range": f"bytes={offset}-"} if offset else {}
-    try:
-        with client.stream("GET", url, headers=headers) as response:
-            status = response.status_code
-            if status == 416 and offset:  # nothing lies behind the offset: the part is whole, or not of this file
-                return False, ""
-            if status in TRANSIENT:
-                raise _TryAgain(f"status {status}", _retry_after(response.headers.get("retry-after")))
-            if status not in (200, 206):
-                raise UserError(f"{_public(url)}: {_refusal(status)}; or put the file into a mirror and set 'mirror'.")
-            encoded = response.headers.get("content-encoding", "identity") != "identity"
-            if status == 200:  # the whole file, whether or not we asked for the rest
-                if offset:
-                    handle.truncate(0)
-                offset = 0
-            elif encoded or not _starts_at(response.headers.get("content-range", ""), offset):
-                handle.truncate(0)
-                raise _TryAgain("the server sent another range than asked for; starting over")
-            length = response.headers.get("content-length")
-            progress.begin(offset, offset + int(length) if length and length.isdigit() and not encoded else None)
-            handle.seek(offset)
-            for piece in response.iter_bytes() if encoded else response.iter_raw():
-                rest = memoryview(piece)
-                while rest:  # an unbuffered file may take less than it is given
-                    rest = rest[handle.write(rest) :]
-                progress.advance(len(piece))
-            html = "html" in response.headers.get("content-type", "")
-            framed = length is not None or "chunked" in response.headers.get("transfer-encoding", "")
-            return status == 200 and framed, " (a web page came, perhaps to log in)" if html else ""
-    except httpx.TimeoutException:
-        raise _TryAgain("no answer in time") from None
-    except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects, UnicodeError) as error:
-        raise UserError(
-            f"{_public(url)}: not an address that can be fetched ({type(error).__name__}); mend 'url' in the "
-            "catalogue, or put the file into a folder and name that with 'mirror'."
-        ) from None
-    except httpx.HTTPError as error:
-        why = "no connection" if isinstance(error, httpx.ConnectError) else "the connection broke"
-        raise _TryAgain(why) from None
+            http.wait(pause)
 
 
 @contextmanager
@@ -268,50 +203,8 @@ def _hold(handle: IO[bytes], part: Path, out: Path) -> None:
         raise UserError(f"{out}: another process is fetching this file; wait for it, or stop it.")
 
 
-def _client() -> httpx.Client:
-    # identity: ranges and lengths must count the file's own bytes
-    headers = {"Accept-Encoding": "identity", "User-Agent": "rekon"}
-    return httpx.Client(follow_redirects=True, headers=headers, timeout=httpx.Timeout(60.0, connect=15.0))
-
-
 def _part_name(out: Path) -> Path:
     return out.with_name(f".{out.name}.part")
-
-
-def _public(url: str) -> str:
-    """The address without user, password, query string and fragment."""
-    scheme, _, rest = url.split("#")[0].split("?")[0].partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-
-
-def _refusal(status: int) -> str:
-    match status:
-        case 401 | 403:
-            return f"access refused (status {status}); a signed link may have expired: renew 'url' in the catalogue"
-        case 404 | 410:
-            return f"no file there (status {status}); look for its new address and mend 'url' in the catalogue"
-        case _:
-            return f"the server answered with status {status}; mend 'url' in the catalogue"
-
-
-def _starts_at(content_range: str, offset: int) -> bool:
-    return content_range.replace(" ", "").lower().startswith(f"bytes{offset}-")
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds from a Retry-After header: a number, or a date."""
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            moment = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds()
-    return min(max(seconds, 0.0), LONGEST_WAIT) if seconds == seconds else None
 
 
 def _say(text: str) -> None:

@@ -1,9 +1,11 @@
-"""How far a transfer is: a bar on a terminal, a plain line now and then in a log. Goes to standard error."""
+"""How far transfers are: bars on a terminal, a plain line now and then in a log. Goes to standard error."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
@@ -13,35 +15,40 @@ from rich.progress import Progress as Bar
 EVERY = 30.0  # seconds between two lines in a log
 
 
-class Progress:
-    """Progress of one file; a context manager. Sizes in bytes."""
+@contextmanager
+def bars() -> Iterator[Bar | None]:
+    """Bars for files that are fetched at the same time; None where no terminal shows them."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with _bar() as bar:
+        yield bar
 
-    def __init__(self, name: str) -> None:
+
+class Progress:
+    """Progress of one file; a context manager. Sizes in bytes. bar: shown among the bars of other files."""
+
+    def __init__(self, name: str, bar: Bar | None = None) -> None:
         self.name = name
         self.done = 0
         self.total: int | None = None
         self.spoken = time.monotonic()
-        self.bar: Bar | None = None
-        if sys.stderr.isatty():
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-            )
-            self.bar = Bar(*columns, console=Console(stderr=True))
+        self.shared = bar is not None
+        self.bar = bar or (_bar() if sys.stderr.isatty() else None)
+        if self.bar:
             self.task = self.bar.add_task(name, total=None, visible=False)
 
     def __enter__(self) -> Progress:
-        if self.bar:
+        if self.bar and not self.shared:
             self.bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.bar:
+        if self.bar and self.shared:
+            self.bar.remove_task(self.task)
+        elif self.bar:
             self.bar.stop()
         elif kind is None and self.done:
             self._line("done")
@@ -74,3 +81,8 @@ class Progress:
         self.spoken = time.monotonic()
         size = f"{self.done / 1e6:.1f}" + (f" of {self.total / 1e6:.1f}" if self.total else "")
         print(f"{self.name}: {what}, {size} MB", file=sys.stderr, flush=True)
+
+
+def _bar() -> Bar:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True))
