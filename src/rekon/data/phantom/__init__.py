@@ -10,7 +10,8 @@
     signal    Bloch steady-state equations
     coils     Biot-Savart loops
     acquire   k-space of a continuous-looking object: off-resonance, noise, oversampling, zero-padded phase encodes
-    rawfile   the fastMRI raw format
+    measurement  a scan and what its file says about it
+    writers   one writer per raw format; rawfile is fastMRI's
     cohort    which volumes there are, and one volume as a file
 
 Nothing here imports torch: a volume is made in about the time that a process needs to start.

@@ -8,10 +8,10 @@ from typing import cast
 import numpy as np
 
 from rekon.config.datasets import Dataset, Simulation, Split
-from rekon.data.phantom.acquire import Anatomy, Scan, View, rss, scan
-from rekon.data.phantom.grids import centred_image
+from rekon.data.phantom.acquire import Anatomy, Scan, View, scan
+from rekon.data.phantom.measurement import Measurement
 from rekon.data.phantom.names import contrasts_of, subject_number, volumes
-from rekon.data.phantom.rawfile import header, write_raw
+from rekon.data.phantom.writers import write_raw
 from rekon.randomness import generator
 
 HEAD_CENTRE = {"axial": (0.0, -17.0, 14.0), "sagittal": (0.0, -12.0, -8.0), "coronal": (0.0, -15.0, 5.0)}  # template mm
@@ -65,13 +65,13 @@ def simulate(
     out_path: Path | str,
     dataset: Dataset | None = None,
 ) -> None:
-    """Write the index-th volume of a split as a raw fastMRI file; the same arguments give the same bytes.
+    """Write the index-th volume of a split as a raw file of the set's format; equal arguments give equal bytes.
 
-    dataset: the set's catalogue entry, which knows view and vendor. Raises UserError when the disk is full.
+    dataset: the set's catalogue entry, which knows format, view and vendor; default fastMRI. Raises UserError when the
+    disk is full.
     """
     made = simulated_scan(dataset_name, simulation, split, index, dataset)
     volume = volumes(dataset_name, simulation, split, index + 1)[-1]
-    coils = made.kspace.shape[1]
-    images = np.stack([rss(centred_image(k, simulation.matrix[0])) for k in made.kspace])
-    xml = header(simulation, volume.contrast, coils, dataset.vendor if dataset else "simulated")
-    write_raw(out_path, made.kspace, images, xml, volume.contrast, volume.subject)
+    rng = generator(simulation.seed, f"phantom/{dataset_name}/scanner", index=subject_number(split, index))
+    vendor, raw_format = (dataset.vendor, dataset.format) if dataset else ("simulated", "fastmri")
+    write_raw(out_path, raw_format, Measurement(made, simulation, volume, vendor, rng))

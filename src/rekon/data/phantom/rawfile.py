@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rekon.config.datasets import Simulation
+from rekon.data.phantom.acquire import rss
+from rekon.data.phantom.grids import centred_image
+from rekon.data.phantom.measurement import Measurement
 from rekon.hdf5 import create
 
 HEADER = """<?xml version="1.0"?>
@@ -72,25 +74,16 @@ def header(simulation: Simulation, contrast: str, coils: int, vendor: str) -> st
     return HEADER.format(**fields)
 
 
-def write_raw(
-    path: Path | str,
-    kspace: NDArray[np.complex64],
-    reconstruction_rss: NDArray[np.float32],
-    header_xml: str,
-    acquisition: str,
-    patient_id: str,
-) -> None:
-    """Write a raw volume atomically; equal content gives equal bytes.
-
-    kspace: complex64 (slice, coil, H oversampled, W); reconstruction_rss: float32 (slice, H, W).
-    Raises UserError when the disk is full.
-    """
+def write(path: Path | str, measurement: Measurement) -> None:
+    """Write a raw volume atomically; equal measurements give equal bytes. Raises UserError when the disk is full."""
+    m, kspace = measurement, measurement.scan.kspace
+    images = np.stack([rss(centred_image(one, m.simulation.matrix[0])) for one in kspace])  # (slice, H, W)
+    text = np.bytes_(header(m.simulation, m.volume.contrast, m.coils, m.vendor).encode("utf-8"))
     with create(path) as file:
-        for name, data in (("kspace", kspace), ("reconstruction_rss", reconstruction_rss)):
+        for name, data in (("kspace", kspace), ("reconstruction_rss", images)):
             file.create_dataset(name, data=data, chunks=(1, *data.shape[1:]), track_times=False)
-        text = np.bytes_(header_xml.encode("utf-8"))
         file.create_dataset("ismrmrd_header", data=text, track_times=False)
-        file.attrs["acquisition"] = acquisition
-        file.attrs["max"] = float(reconstruction_rss.max())
-        file.attrs["norm"] = float(np.linalg.norm(reconstruction_rss.astype(np.float64)))
-        file.attrs["patient_id"] = patient_id
+        file.attrs["acquisition"] = m.volume.contrast
+        file.attrs["max"] = float(images.max())
+        file.attrs["norm"] = float(np.linalg.norm(images.astype(np.float64)))
+        file.attrs["patient_id"] = m.volume.subject
