@@ -50,7 +50,7 @@ class Plan:
         return self.catalogue[name]
 
     def volumes(self, dataset: str, split: Split) -> list[str]:
-        """Names of the volumes of a split, where they are known before anything is downloaded."""
+        """Names of a split's own volumes, where they are known before anything is downloaded."""
         entry, wanted = self.catalogue[dataset], getattr(self.scale.datasets[dataset], split)
         if entry.simulation is not None:
             from rekon.data.phantom.names import volumes
@@ -60,6 +60,14 @@ class Plan:
             names = [file.volume for file in entry.files] if split == "test" else []
             return names[: len(names) if wanted is None else wanted]
         return []
+
+    def joined(self, dataset: str) -> bool:
+        """Whether a set has no files of its own, but is made of others' manifests."""
+        return bool(self.catalogue[dataset].parts)
+
+    def parts(self, dataset: str, split: Split) -> list[tuple[str, Split]]:
+        """The splits (set, split) that a joined set's split is made of, each once."""
+        return list(dict.fromkeys((part.dataset, part.split) for part in self.catalogue[dataset].parts.get(split, ())))
 
     def listed(self, dataset: str) -> bool:
         """Whether volume names are known at parse time (else the set is converted as a whole)."""
@@ -214,6 +222,7 @@ class Plan:
                     f"config/{self.scale.scale}.yaml: key 'datasets': unknown set {name!r}; "
                     f"describe it in config/datasets.yaml or choose one of {', '.join(sorted(self.catalogue.root))}."
                 )
+            self._check_parts(name)
         for name in self.scale.backbones:
             if name not in self.backbones:
                 raise UserError(
@@ -227,6 +236,17 @@ class Plan:
                         f"config (study {study} at scale {self.scale.scale}): section 'evaluation' names {name!r}, "
                         "which has no test volumes under 'datasets' of the scale."
                     )
+
+    def _check_parts(self, name: str) -> None:
+        key = f"config/{self.scale.scale}.yaml: key 'datasets.{name}"
+        for split in self.splits(name) if self.joined(name) else ():
+            if getattr(self.scale.datasets[name], split) is not None:
+                raise UserError(f"{key}.{split}': a joined set takes what its parts give; write null or 0.")
+            if not self.parts(name, split):
+                raise UserError(f"{key}.{split}': the set has no such split in config/datasets.yaml; write 0.")
+            for dataset, needed in self.parts(name, split):
+                if dataset not in self.scale.datasets or getattr(self.scale.datasets[dataset], needed) == 0:
+                    raise UserError(f"{key}.{split}': needs 'datasets.{dataset}.{needed}' above 0.")
 
     def _check_recipe(self, name: str, recipe: Recipe) -> None:
         source = f"config (study {name} at scale {self.scale.scale})"
@@ -251,6 +271,11 @@ class Plan:
                 raise UserError(f"{source}: key 'data.{split}': {dataset!r} is not under 'datasets' of the scale.")
             if recipe.training and getattr(self.scale.datasets[dataset], split) == 0:
                 raise UserError(f"{source}: {dataset!r} has no {split} volumes; raise 'datasets.{dataset}.{split}'.")
+        mapped = [recipe.data.train, recipe.data.validation] if recipe.training and on_images(recipe) else []
+        if self.uses_maps(recipe):
+            mapped += recipe.data.test or self.evaluation(recipe.study).datasets
+        if joined := next(filter(self.joined, mapped), None):
+            raise UserError(f"{source}: reads coil maps, which the joined set {joined!r} has not; name its parts.")
         schedule = recipe.model.get("schedule")
         if schedule and tuple(recipe.data.size) != (schedule[-1], schedule[-1]):
             raise UserError(

@@ -3,6 +3,9 @@
 RUNS = "|".join(f"{study}/{run}" for study, run in plan.recipes)
 TUNED = "|".join(f"{study}/{run}" for study, run in plan.recipes if plan.tuned(study, run)) or "none/none"
 
+JOINED = "|".join(name for name in plan.scale.datasets if plan.joined(name)) or "none"
+OWN_FILES = f"(?!(?:{JOINED})/)[^/]+"
+
 
 def manifest(dataset, split):
     """What training and evaluation read of a split."""

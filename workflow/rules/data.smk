@@ -113,6 +113,8 @@ rule summarise:
         f"runs/{SCALE}/data/{{dataset}}/{{split}}.json",
     log:
         f"logs/summarise/{SCALE}/{{dataset}}/{{split}}.log",
+    wildcard_constraints:
+        dataset=OWN_FILES,
     conda:
         "../../envs/rekon.yaml"
     params:
@@ -120,6 +122,27 @@ rule summarise:
     shell:
         "rekon summarise {wildcards.dataset} {wildcards.split} {input.volumes} --spec {params.spec:q}"
         " --output {output} > {log} 2>&1"
+
+
+rule join:
+    """The manifest of a split that is made of other sets'; their volumes stay where they are."""
+    input:
+        lambda wc: [manifest(*part) for part in plan.parts(wc.dataset, wc.split)],
+    output:
+        f"runs/{SCALE}/data/{{dataset}}/{{split}}.json",
+    log:
+        f"logs/join/{SCALE}/{{dataset}}/{{split}}.log",
+    wildcard_constraints:
+        dataset=JOINED,
+        split="train|validation|test",
+    localrule: True
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        spec=dataset_spec,
+    shell:
+        "rekon join {wildcards.dataset} {wildcards.split} {input} --spec {params.spec:q} --output {output}"
+        " > {log} 2>&1"
 
 
 rule calibrate:

@@ -85,6 +85,15 @@ def summarise(dataset: str, split: str, volumes: list[Path], spec: Spec, output:
 
 
 @app.command(rich_help_panel=DATA)
+def join(dataset: str, split: Split, manifests: list[Path], spec: Spec, output: Output) -> None:
+    """Write the manifest of a set that is joined of others, from theirs."""
+    from rekon.config import Dataset
+    from rekon.data.join import join as run
+
+    run(dataset, split, model_of(Dataset, spec), manifests, output)
+
+
+@app.command(rich_help_panel=DATA)
 def calibrate(volume: Path, output: Output) -> None:
     """Estimate ESPIRiT coil sensitivity maps and the coil-combined image of a volume."""
     from rekon.data.calibrate import calibrate as run

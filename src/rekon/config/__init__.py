@@ -13,7 +13,7 @@ scale     config/{demo,open,full}.yaml: sets, sizes, budgets
 """
 
 from rekon.config.backbones import Backbone, Backbones
-from rekon.config.datasets import Catalogue, Dataset, RemoteFile, Sequence, Simulation
+from rekon.config.datasets import Catalogue, Dataset, Part, RemoteFile, Sequence, Simulation
 from rekon.config.recipe import DataSettings, MaskSettings, Recipe, TrainingSettings
 from rekon.config.sampling import ExactMaskSettings, SamplingSettings
 from rekon.config.scale import Compute, EvaluationSettings, Scale, ScaleDataset
@@ -22,6 +22,6 @@ from rekon.config.ueps import UnrolledModel
 
 __all__ = [
     "Backbone", "Backbones", "Catalogue", "Compute", "DataSettings", "Dataset", "EvaluationSettings",
-    "ExactMaskSettings", "MaskSettings", "Recipe", "RemoteFile", "SamplingSettings", "Scale", "ScaleDataset",
+    "ExactMaskSettings", "MaskSettings", "Part", "Recipe", "RemoteFile", "SamplingSettings", "Scale", "ScaleDataset",
     "Sequence", "Simulation", "Study", "StudyRun", "TrainingSettings", "UnrolledModel",
 ]  # fmt: skip

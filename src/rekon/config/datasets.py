@@ -88,11 +88,31 @@ class RemoteFile(Strict):
         return self
 
 
+class Part(Strict):
+    """What a joined set takes of another one: a split of it, or of that split a share of every contrast's subjects.
+
+    Subjects are counted in an order that looks random and follows from their names; those between the shares `low` and
+    `high` are taken, so that 0 to 0.5 and 0.5 to 1 are the two halves.
+    """
+
+    dataset: str
+    split: Split
+    low: float = Field(default=0.0, ge=0, lt=1)
+    high: float = Field(default=1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _order(self) -> Part:
+        if self.low >= self.high:
+            raise ValueError("'low' must be smaller than 'high'")
+        return self
+
+
 class Dataset(Strict):
     """A data set: identity, format and how its volumes are normalised and fitted to the networks' matrix."""
 
     title: str
-    source: Literal["simulated", "download", "manual"]  # manual: needs a licence or a form; see `access`
+    # manual: needs a licence or a form, see `access`; joined: made of other sets, see `parts`
+    source: Literal["simulated", "download", "manual", "joined"]
     format: Literal["fastmri", "matlab-kspace", "npz-image", "npy-kspace", "ismrmrd", "cc359"]
     licence: str
     anatomy: Literal["brain", "knee", "mixed"]
@@ -112,6 +132,15 @@ class Dataset(Strict):
     reference: bool = True  # False: prospectively undersampled, can be reconstructed but not scored
     simulation: Simulation | None = None
     files: tuple[RemoteFile, ...] = ()
+    parts: dict[Split, tuple[Part, ...]] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_no_parts(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A set with files of its own is written without the key: they are not made again because others are joined."""
+        value: dict[str, Any] = plain(self)
+        if not value["parts"]:
+            del value["parts"]
+        return value
 
     @model_validator(mode="after")
     def _complete(self) -> Dataset:
@@ -123,6 +152,8 @@ class Dataset(Strict):
             raise ValueError("a set with 'source: download' needs 'files'")
         if self.source == "manual" and not self.access:
             raise ValueError("a set with 'source: manual' needs 'access', how to get it")
+        if (self.source == "joined") != bool(self.parts):
+            raise ValueError("'parts' belongs to, and is needed by, sets with 'source: joined'")
         names = [file.volume for file in self.files]
         if len(set(names)) != len(names):
             raise ValueError("two of 'files' have the same 'volume'")
@@ -130,14 +161,19 @@ class Dataset(Strict):
 
 
 class Catalogue(RootModel[dict[str, Dataset]]):
-    """All data sets by name; the names of simulated sets start with 'sim-', and no others do."""
+    """All data sets by name; those of simulated sets, and of what is joined of them, start with 'sim-', no others."""
 
     @model_validator(mode="after")
     def _names(self) -> Catalogue:
         for name, entry in self.root.items():
             if not Name.match(name):
                 raise ValueError(f"data set name {name!r}: use letters, digits, '.', '_' and '-'")
-            if name.startswith("sim-") != (entry.source == "simulated"):
+            members = {part.dataset for parts in entry.parts.values() for part in parts}
+            for member in sorted(members):
+                if member not in self.root or self.root[member].parts:
+                    raise ValueError(f"data set {name!r}: 'parts' names {member!r}, which is no set with own files")
+            simulated = {self.root[member].source == "simulated" for member in members or {name}}
+            if simulated != {name.startswith("sim-")}:
                 raise ValueError(f"data set {name!r}: simulated sets, and only they, are named 'sim-…'")
         return self
 

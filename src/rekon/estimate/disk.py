@@ -31,6 +31,8 @@ def places(plan: Plan, sets: Sets, cost: Callable[[Recipe], Cost | None], root: 
     mapped = set(plan.mapped)
     found: list[Place] = []
     for dataset, split, _ in sets.used():
+        if plan.joined(dataset):
+            continue  # its volumes are its parts'
         found += _set(plan, sets, dataset, split, (dataset, split) in mapped, Path(root))
     found.append(_masks(plan))
     for recipe in plan.recipes.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from rekon.files import read_json
 from rekon.plan import Plan
 
 Source = Literal["manifest", "simulation", "assumed", "given"]
+SOURCES: tuple[Source, ...] = ("assumed", "given", "simulation", "manifest")  # the weakest first
 Shape = tuple[int, int, int, int]  # slices, coils, readout, phase encoding
 
 
@@ -62,6 +64,8 @@ PUBLISHED: dict[tuple[str, Split], _Known] = {
     ("fastmri-brain", "test"): _Known(
         8852, {"AXFLAIR": 49, "AXT1": 29, "AXT1POST": 122, "AXT1PRE": 36, "AXT2": 322}, _BRAIN
     ),
+    ("fastmri-knee", "train"): _Known(34742, {"CORPDFS_FBK": 489, "CORPD_FBK": 484}, (15.0, 15)),
+    ("fastmri-knee", "validation"): _Known(7135, {"CORPDFS_FBK": 99, "CORPD_FBK": 100}, (15.0, 15)),
     ("fastmri-knee", "test"): _Known(7135, {"all": 199}, (15.0, 15)),  # the published validation volumes
     ("stanford2d", "test"): _Known(2037, {"all": 89}, (16.0, 32)),
     ("cc359-axial", "test"): _Known(13802, {"all": 67}, (12.0, 12)),
@@ -98,6 +102,7 @@ class Sets:
     def _find(self, dataset: str, split: Split) -> SetSize | None:
         entry = self.plan.dataset(dataset)
         found = self._manifest(dataset, split) or self._simulated(dataset, entry, split) or published(dataset, split)
+        found = found or self._joined(entry, split)
         slices = self.given.get((dataset, split))
         if slices is None:
             return found
@@ -119,6 +124,24 @@ class Sets:
         )
         shapes = [simulated_shape(entry.simulation, index) for index in range(len(names))]
         return _counted(shapes, [one.contrast for one in names], "simulation")
+
+    def _joined(self, entry: Dataset, split: Split) -> SetSize | None:
+        """Of a set made of others: so much of each as its parts say; None where nobody knows one of them."""
+        slices, coils, most, contrasts = 0, 0.0, 0, dict[str, int]()
+        sources: list[Source] = []
+        for part in entry.parts.get(split, ()):
+            size = self.size(part.dataset, part.split)
+            if size is None:
+                return None
+            taken = {name: math.ceil(part.high * n) - math.ceil(part.low * n) for name, n in size.contrasts.items()}
+            seen = round(size.slices * sum(taken.values()) / size.volumes) if size.volumes else size.slices
+            slices, coils, most = slices + seen, coils + seen * size.coils, max(most, size.most_coils)
+            contrasts = {name: contrasts.get(name, 0) + taken.get(name, 0) for name in {**contrasts, **taken}}
+            sources.append(size.source)
+        if not slices:
+            return None
+        weakest = next(source for source in SOURCES if source in sources)
+        return SetSize(slices, coils / slices, most, weakest, contrasts)
 
 
 def published(dataset: str, split: Split) -> SetSize | None:

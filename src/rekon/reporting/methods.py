@@ -94,7 +94,7 @@ def dataset_facts(sources: Sources) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "entry": entry,
-                "simulated": entry.source == "simulated",
+                "simulated": name.startswith("sim-"),
                 "field": f"{field:g} T" if isinstance(field, float) else field,
                 "used": ", ".join(
                     f"{'all' if count is None else count} {split}"

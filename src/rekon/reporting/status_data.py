@@ -63,7 +63,8 @@ class Data:
 
     def _split(self, dataset: str, split: Split, mapped: bool) -> SplitStatus:
         place, made = f"{dataset}/{split}", f"runs/{self.scale}/data/{dataset}/{split}"
-        manifest = self.look(Job((f"{made}.json",), f"logs/summarise/{self.scale}/{place}.log"))
+        rule = "join" if self.plan.joined(dataset) else "summarise"
+        manifest = self.look(Job((f"{made}.json",), f"logs/{rule}/{self.scale}/{place}.log"))
         if not self.plan.listed(dataset):
             return self._whole(place, made, manifest, mapped)
         names = self.plan.volumes(dataset, split)

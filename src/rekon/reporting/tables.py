@@ -233,7 +233,7 @@ def _identity(sources: Sources, study: str, view: View, published: str | None) -
     theirs = View.parse(published).dataset if published else ""
     return {
         **names,
-        "simulated": entry.source == "simulated",
+        "simulated": view.dataset.startswith("sim-"),
         "stands_for": entry.stands_for or (theirs if theirs != view.dataset else ""),
         "distribution": "in-distribution" if view.dataset in settings.id else "zero-shot",
     }
