@@ -86,6 +86,19 @@ def test_several_slices_and_draws_are_those_of_each_alone(manifest):
     assert not torch.allclose(together[:, 0], together[:, 1])
 
 
+def test_coils_of_zeros_change_nothing_and_every_slice_may_have_its_own_weight(manifest):
+    example, maps = slice_of(manifest)
+    mask, scan = torch.from_numpy(COLUMNS), scan_of(example, 4)
+    kspace = example.kspace * mask
+    weights = (0.5, 4.0)
+    alone = [sampler(method="dds", zeta={4: zeta}).draw(kspace[None], mask, maps[None], [scan])[0] for zeta in weights]
+    padded = [torch.cat([value, torch.zeros_like(value)])[None].expand(2, -1, -1, -1) for value in (kspace, maps)]
+    together = sampler(method="dds").draw(padded[0], mask, padded[1], [scan, scan], zetas=weights)
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(together[0], together[1], rtol=1e-2)
+
+
 def test_the_image_is_the_mean_magnitude_of_its_draws(manifest):
     example, maps = slice_of(manifest)
     several = sampler(samples=3)

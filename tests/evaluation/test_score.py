@@ -148,6 +148,27 @@ def test_slices_come_together_as_far_as_mask_and_coils_agree():
         np.testing.assert_array_equal(panel.reconstruction, panels_alone[name].reconstruction)
 
 
+def test_with_maps_the_number_of_coils_does_not_part_slices():
+    """Coils that are not there come as zeros, with maps of zeros."""
+    kspaces = [fft2c(torch.randn(coils, H, W, dtype=torch.complex64)) for coils in (3, 5)]
+    items = [example(i, kspace=one, target=rss(ifft2c(one), 0)) for i, one in enumerate(kspaces)]
+    seen = []
+
+    class Mapped(Together):
+        needs_maps = True
+
+        def many(self, kspace, mask, maps, scans):
+            seen.append((kspace, maps))
+            return super().many(kspace, mask, maps, scans)
+
+    rows, _ = run(Mapped(), FakeSet(items), maps=lambda example: torch.ones_like(example.kspace))
+    (kspace, maps), *others = seen
+    assert not others and kspace.shape == maps.shape == (2, 5, H, W)
+    assert not kspace[0, 3:].any() and not maps[0, 3:].any() and maps[0, :3].all() and maps[1].all()
+    alone, _ = run(ZeroFilled(), FakeSet(items))
+    assert rows["psnr"].tolist() == pytest.approx(alone["psnr"].tolist()) and rows["coils"].tolist() == [3, 5]
+
+
 def test_masks_of_their_own_are_not_mixed():
     method = Together()
     evaluate(method, FakeSet([example(i) for i in range(6)]), TWO, EvaluationSettings(), dataset="set")

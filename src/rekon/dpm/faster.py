@@ -19,7 +19,7 @@ RIDGE, ITERATIONS = 0.01, 15  # of the SENSE image that a warm start adds noise 
 
 
 def dps_heun(
-    denoise: Denoise, operator: SenseOperator, kspace: Tensor, x: Tensor, sigmas: Sequence[float], zeta: float
+    denoise: Denoise, operator: SenseOperator, kspace: Tensor, x: Tensor, sigmas: Sequence[float], zeta: float | Tensor
 ) -> Tensor:
     """Second-order steps of the prior: two evaluations a step, of which one is differentiated through."""
     for sigma, following in transitions(sigmas):
@@ -39,7 +39,7 @@ def dds(
     kspace: Tensor,
     x: Tensor,
     sigmas: Sequence[float],
-    zeta: float,
+    zeta: float | Tensor,
     iterations: int = 5,
     stochastic: float = 0.0,
     draw: Callable[[], Tensor] | None = None,

@@ -15,7 +15,7 @@ from rekon.physics.operator import SenseOperator
 
 
 def dps(
-    denoise: Denoise, operator: SenseOperator, kspace: Tensor, x: Tensor, sigmas: Sequence[float], zeta: float
+    denoise: Denoise, operator: SenseOperator, kspace: Tensor, x: Tensor, sigmas: Sequence[float], zeta: float | Tensor
 ) -> Tensor:
     """Draw from the posterior of images given what the coils measured (Chung et al. 2023, as the authors run it).
 

@@ -69,16 +69,18 @@ class PosteriorSampler(Reconstructor):
         maps: Tensor,
         scans: Sequence[Scan],
         watch: Callable[[int], None] | None = None,
+        zetas: Sequence[float] | None = None,
     ) -> Tensor:
         """`samples` draws of each of B slices: complex64 (B, samples, H, W), in the k-space's unit.
 
         Weighted with the coils' sensitivity, as the combined reference and SENSE's image are: what no coil sees follows
         from the prior alone, and no measurement could tell whether it is there.
 
-        kspace, maps: complex64 (B, coil, H, W); mask: bool (W,) or (H, W), the same for all, as is their acceleration;
-        scans: what is known of each slice. watch: called with the batch at every evaluation of the network.
+        kspace, maps: complex64 (B, coil, H, W); mask: bool (W,) or (H, W), the same for all;
+        scans: what is known of each slice. watch: called with the batch at every evaluation of the network. zetas: one
+        for each slice in place of the settings'.
         """
-        assert len({scan.acceleration for scan in scans}) == 1 and len(scans) == len(kspace) == len(maps)
+        assert len(scans) == len(kspace) == len(maps) and len(zetas or scans) == len(scans)
         # evaluation runs in inference mode, whose tensors cannot take part in a differentiation; copies can
         with torch.inference_mode(False), torch.no_grad():
             kspace, mask, maps = (value.clone() for value in (kspace, mask, maps))
@@ -101,7 +103,9 @@ class PosteriorSampler(Reconstructor):
             def noise() -> Tensor:
                 return sampling.noise(generators, count, (size[0], size[1]), self.device).flatten(0, 1)
 
-            images = self._solve(denoise, SenseOperator(maps, mask), kspace, scans[0].acceleration, noise)
+            chosen = zetas or [self.settings.weight(scan.acceleration) for scan in scans]
+            zeta = torch.tensor(chosen, dtype=torch.float64, device=self.device).repeat_interleave(count)[:, None, None]
+            images = self._solve(denoise, SenseOperator(maps, mask), kspace, zeta, noise)
             return images.to(torch.complex64).unflatten(0, (len(scans), count)) * scale * seen
 
     def _solve(
@@ -109,11 +113,11 @@ class PosteriorSampler(Reconstructor):
         denoise: sampling.Denoise,
         operator: SenseOperator,
         kspace: Tensor,
-        acceleration: int | None,
+        zeta: Tensor,
         noise: Callable[[], Tensor],
     ) -> Tensor:
-        """Draws for scaled k-space, complex128 (B, H, W)."""
-        chosen, zeta = self.settings, self.settings.weight(acceleration)
+        """Draws for scaled k-space, complex128 (B, H, W); zeta: float64 (B, 1, 1)."""
+        chosen = self.settings
         sigmas = sampling.schedule(chosen.steps, chosen.sigma_min, chosen.sigma_max, chosen.rho)
         x = sigmas[0] * noise()
         if chosen.start != "noise":

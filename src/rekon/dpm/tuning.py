@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from rekon.config.dpm import SamplerSettings
 from rekon.data.images import ImageSet
@@ -58,7 +59,7 @@ def sweep(
     """Try every weight at every acceleration on the same slices with the same noise.
 
     slices: a validation set with maps; masks: nominal R -> mask of a slice, bool (W,) or (H, W); indices: the slices
-    that are tried; those with the same mask and number of coils are drawn as one batch.
+    that are tried. Weights and slices with the same mask are drawn together, as many as the sampler takes at a time.
     """
     if not indices:
         raise UserError(f"{slices.path}: no slices to tune zeta on; raise the number of its volumes.")
@@ -67,18 +68,20 @@ def sweep(
     total = len(masks) * len(zetas) * len(indices)
     for acceleration, mask in sorted(masks.items()):
         errors: dict[float, list[float]] = {zeta: [] for zeta in zetas}
-        for batch in _alike(slices, indices, mask):
-            sampled = torch.as_tensor(mask(batch[0]), dtype=torch.bool)
-            kspace = (torch.stack([example.kspace for example in batch]) * sampled).to(sampler.device)
-            maps = torch.stack([slices.maps(example) for example in batch]).to(sampler.device)
-            scans = [scan_of(example, acceleration) for example in batch]
-            for zeta in zetas:
-                settings = sampler.settings.model_copy(update={"zeta": {acceleration: zeta}})
-                tried = PosteriorSampler(sampler.name, sampler.denoiser, sampler.model, sampler.device, settings)
-                images = tried.draw(kspace, sampled.to(sampler.device), maps, scans).abs().mean(1).cpu().numpy()
-                errors[zeta] += [_nrmse(example, image) for example, image in zip(batch, images, strict=True)]
-            if progress:
-                progress(len(rows) * len(indices) + sum(map(len, errors.values())), total)
+        for sampled, alike in _alike(slices, indices, mask):
+            trials = [(zeta, example) for zeta in zetas for example in alike]
+            for first in range(0, len(trials), sampler.batch):
+                batch = trials[first : first + sampler.batch]
+                kspace = pad_sequence([example.kspace * sampled.cpu() for _, example in batch], batch_first=True)
+                maps = pad_sequence([slices.maps(example) for _, example in batch], batch_first=True)
+                scans = [scan_of(example, acceleration) for _, example in batch]
+                weights = [zeta for zeta, _ in batch]
+                kspace, sampled, maps = (value.to(sampler.device) for value in (kspace, sampled, maps))
+                images = sampler.draw(kspace, sampled, maps, scans, zetas=weights).abs().mean(1).cpu()
+                for (zeta, example), image in zip(batch, images.numpy(), strict=True):
+                    errors[zeta].append(_nrmse(example, image))
+                if progress:
+                    progress(len(rows) * len(indices) + sum(map(len, errors.values())), total)
         rows += [Row(acceleration, zeta, float(np.mean(errors[zeta])), len(indices)) for zeta in zetas]
     subjects = sorted({slices.item(index).subject for index in indices})
     return Sweep(rows, sampler.settings, sampler.name, slices.dataset, tuple(subjects))
@@ -143,13 +146,14 @@ def scan_of(example: Example, acceleration: int | None, pattern: str = "") -> Sc
 
 def _alike(
     slices: SliceSet | ImageSet, indices: Sequence[int], mask: Callable[[Example], np.ndarray]
-) -> list[list[Example]]:
-    """Examples in batches of the same number of coils and the same mask."""
-    batches: dict[tuple[int, bytes], list[Example]] = {}
+) -> list[tuple[torch.Tensor, list[Example]]]:
+    """Masks, bool (W,) or (H, W), and the examples that share them."""
+    groups: dict[bytes, tuple[torch.Tensor, list[Example]]] = {}
     for index in indices:
         example = slices.item(index)
-        batches.setdefault((len(example.kspace), np.asarray(mask(example)).tobytes()), []).append(example)
-    return list(batches.values())
+        sampled = np.asarray(mask(example), dtype=bool)
+        groups.setdefault(sampled.tobytes(), (torch.from_numpy(sampled), []))[1].append(example)
+    return list(groups.values())
 
 
 def _nrmse(example: Example, image: np.ndarray) -> float:

@@ -53,6 +53,7 @@ class Reconstructor(ABC):
     ) -> torch.Tensor:
         """Reconstruct B slices with the same mask and as many coils; the images are those of single calls.
 
+        With `needs_maps`, coils may be padding: without signal, and with maps of zeros.
         kspace, maps: complex64 (B, coil, H, W). Returns float32 (B, H, W).
         """
         import torch

@@ -127,6 +127,7 @@ def evaluate(
     Raises UserError for an empty data set or a mask that does not fit.
     """
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
     if not len(slices):
         raise UserError(f"data set {dataset!r} has no slices to evaluate; check its 'test' volumes in the scale file.")
@@ -138,13 +139,10 @@ def evaluate(
     perceptual = Perceptual(settings.perceptual, backbones or {}, device)
     rows: list[dict[str, object]] = []
     panels: dict[str, Panel] = {}
-    for group in _batches(_undersampled(slices, samplings, dataset), reconstructor.batch):
-        measured = torch.stack([turn.example.kspace * turn.sampled for turn in group]).to(device)
-        given = (
-            torch.stack([maps(turn.example) for turn in group]).to(device)
-            if maps and reconstructor.needs_maps
-            else None
-        )
+    mapped = maps if reconstructor.needs_maps else None
+    for group in _batches(_undersampled(slices, samplings, dataset), reconstructor.batch, mapped is not None):
+        measured = pad_sequence([turn.example.kspace * turn.sampled for turn in group], batch_first=True).to(device)
+        given = pad_sequence([mapped(turn.example) for turn in group], batch_first=True).to(device) if mapped else None
         arguments = (measured, group[0].sampled.to(device), given, [turn.scan for turn in group])
         with torch.inference_mode():
             if reconstructor.warms_up and tuple(measured.shape) not in warm:
@@ -215,11 +213,11 @@ def _undersampled(slices: Slices, samplings: Sequence[Sampling], dataset: str) -
             yield _Turn(turn * len(slices) + index + 1, index, example, scan, sampled)
 
 
-def _batches(turns: Iterator[_Turn], size: int) -> Iterator[list[_Turn]]:
-    """Neighbours with the same sampling, mask and shape, at most `size` of them."""
+def _batches(turns: Iterator[_Turn], size: int, any_coils: bool) -> Iterator[list[_Turn]]:
+    """Neighbours with the same sampling, mask and shape, at most `size` of them; any_coils: however many coils each."""
     group: list[_Turn] = []
     for turn in turns:
-        if group and (len(group) == size or not _alike(group[0], turn)):
+        if group and (len(group) == size or not _alike(group[0], turn, any_coils)):
             yield group
             group = []
         group.append(turn)
@@ -227,9 +225,10 @@ def _batches(turns: Iterator[_Turn], size: int) -> Iterator[list[_Turn]]:
         yield group
 
 
-def _alike(one: _Turn, other: _Turn) -> bool:
+def _alike(one: _Turn, other: _Turn, any_coils: bool) -> bool:
     same = (one.scan.pattern, one.scan.acceleration) == (other.scan.pattern, other.scan.acceleration)
-    same = same and one.example.kspace.shape == other.example.kspace.shape and one.sampled.shape == other.sampled.shape
+    shapes = [turn.example.kspace.shape[1 if any_coils else 0 :] for turn in (one, other)]
+    same = same and shapes[0] == shapes[1] and one.sampled.shape == other.sampled.shape
     return same and bool((one.sampled == other.sampled).all())
 
 
