@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, RootModel, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from rekon.config.base import Name, Strict
+from rekon.config.stack import Stack
 
 Split = Literal["train", "validation", "test"]
 
@@ -39,6 +40,7 @@ class Simulation(Strict):
     matrix: tuple[int, int]  # of the reconstructed image
     phase_lines: int  # acquired phase encodings; the rest of matrix[1] is zero-padded in k-space
     oversampling: int = Field(default=2, ge=1)  # of the readout
+    repetitions: int = Field(default=1, ge=1, le=99)  # of each scan, a file each, where the format has them
     slices: int = Field(ge=1)
     slice_gap: float = Field(gt=0)  # distance between slice centres
     thickness: float = Field(gt=0)
@@ -61,11 +63,13 @@ class Simulation(Strict):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_no_lesion(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A set without a lesion is written without the key: its files are not made again because others have one."""
+    def _without_absent(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A set without a lesion or repetitions is written without the key: its files are not made again because others
+        have one."""
         value: dict[str, Any] = plain(self)
-        if value["lesion"] is None:
-            del value["lesion"]
+        for name, absent in (("lesion", None), ("repetitions", 1)):
+            if value[name] == absent:
+                del value[name]
         return value
 
 
@@ -113,7 +117,7 @@ class Dataset(Strict):
     title: str
     # manual: needs a licence or a form, see `access`; joined: made of other sets, see `parts`
     source: Literal["simulated", "download", "manual", "joined"]
-    format: Literal["fastmri", "matlab-kspace", "npz-image", "npy-kspace", "ismrmrd", "cc359"]
+    format: Literal["fastmri", "matlab-kspace", "npz-image", "npy-kspace", "ismrmrd", "cc359", "stanford-fse", "m4raw"]
     licence: str
     anatomy: Literal["brain", "knee", "mixed"]
     view: Literal["axial", "sagittal", "coronal", "mixed"]
@@ -130,24 +134,32 @@ class Dataset(Strict):
     # view fits
     fit: Literal["crop", "downsample"] = "crop"
     reference: bool = True  # False: prospectively undersampled, can be reconstructed but not scored
+    # where scans were repeated (m4raw), the image to score with: of the repetition itself | mean of all repetitions'
+    target: Literal["single-rep", "multi-rep"] = "single-rep"
     simulation: Simulation | None = None
     files: tuple[RemoteFile, ...] = ()
     parts: dict[Split, tuple[Part, ...]] = Field(default_factory=dict)
 
     @model_serializer(mode="wrap")
-    def _without_no_parts(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A set with files of its own is written without the key: they are not made again because others are joined."""
+    def _without_usual(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A set with files of its own, scored by them, is written without the keys that say so: its files are not made
+        again because other sets are joined or averaged."""
         value: dict[str, Any] = plain(self)
-        if not value["parts"]:
-            del value["parts"]
+        for name, usual in (("parts", {}), ("target", "single-rep")):
+            if value[name] == usual:
+                del value[name]
         return value
 
     @model_validator(mode="after")
     def _complete(self) -> Dataset:
         if (self.source == "simulated") != (self.simulation is not None):
             raise ValueError("'simulation' belongs to, and is needed by, sets with 'source: simulated'")
-        if self.source == "simulated" and self.format != "fastmri":
-            raise ValueError("simulated sets are written in 'format: fastmri'")
+        if self.source == "simulated" and self.format in ("matlab-kspace", "npz-image", "npy-kspace"):
+            raise ValueError(f"simulated sets cannot be written in 'format: {self.format}'; choose fastmri")
+        if self.target == "multi-rep" and self.format != "m4raw":
+            raise ValueError("'target: multi-rep' needs a format with repetitions, 'format: m4raw'")
+        if self.simulation is not None and self.simulation.repetitions > 1 and self.format != "m4raw":
+            raise ValueError("'repetitions' needs a format that has them, 'format: m4raw'")
         if self.source == "download" and not self.files:
             raise ValueError("a set with 'source: download' needs 'files'")
         if self.source == "manual" and not self.access:

@@ -4,6 +4,7 @@
     matlab-kspace   .mat with `kspace` (readout, phase[, slice[, coil]])
     npz-image       .npz with complex coil images (H, W, coil)
     npy-kspace      .npy with k-space ([slice,] coil, H, W)
+    stanford-fse    ISMRMRD of 2D fast spin echo, as Stanford 2D FSE on mridata.org
 
 A new format is one module with a `read(path, dataset)` context manager and one line in `READERS`.
 """
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rekon.config.datasets import Dataset
-from rekon.data.formats import fastmri, matlab, npy, npz
+from rekon.data.formats import fastmri, matlab, npy, npz, stanford
 from rekon.data.formats.raw import RawVolume
 from rekon.errors import UserError
 
@@ -26,6 +27,7 @@ READERS = {
     "matlab-kspace": matlab.read,
     "npz-image": npz.read,
     "npy-kspace": npy.read,
+    "stanford-fse": stanford.read,
 }
 
 
