@@ -117,7 +117,9 @@ class Dataset(Strict):
     title: str
     # manual: needs a licence or a form, see `access`; joined: made of other sets, see `parts`
     source: Literal["simulated", "download", "manual", "joined"]
-    format: Literal["fastmri", "matlab-kspace", "npz-image", "npy-kspace", "ismrmrd", "cc359", "stanford-fse", "m4raw"]
+    format: Literal[
+        "fastmri", "matlab-kspace", "npz-image", "npy-kspace", "ismrmrd", "cc359", "ahead", "stanford-fse", "m4raw"
+    ]
     licence: str
     anatomy: Literal["brain", "knee", "mixed"]
     view: Literal["axial", "sagittal", "coronal", "mixed"]
@@ -136,6 +138,7 @@ class Dataset(Strict):
     reference: bool = True  # False: prospectively undersampled, can be reconstructed but not scored
     # where scans were repeated (m4raw), the image to score with: of the repetition itself | mean of all repetitions'
     target: Literal["single-rep", "multi-rep"] = "single-rep"
+    stack: Stack | None = None  # of 3D files (cc359, ahead); default: every slice, as the file has them
     simulation: Simulation | None = None
     files: tuple[RemoteFile, ...] = ()
     parts: dict[Split, tuple[Part, ...]] = Field(default_factory=dict)
@@ -145,7 +148,7 @@ class Dataset(Strict):
         """A set with files of its own, scored by them, is written without the keys that say so: its files are not made
         again because other sets are joined or averaged."""
         value: dict[str, Any] = plain(self)
-        for name, usual in (("parts", {}), ("target", "single-rep")):
+        for name, usual in (("parts", {}), ("stack", None), ("target", "single-rep")):
             if value[name] == usual:
                 del value[name]
         return value
@@ -164,6 +167,8 @@ class Dataset(Strict):
             raise ValueError("a set with 'source: download' needs 'files'")
         if self.source == "manual" and not self.access:
             raise ValueError("a set with 'source: manual' needs 'access', how to get it")
+        if self.source != "manual" and (self.fetch or self.published):
+            raise ValueError("'fetch' and 'published' belong to sets with 'source: manual'")
         if (self.source == "joined") != bool(self.parts):
             raise ValueError("'parts' belongs to, and is needed by, sets with 'source: joined'")
         names = [file.volume for file in self.files]
