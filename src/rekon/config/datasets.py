@@ -167,8 +167,6 @@ class Dataset(Strict):
             raise ValueError("a set with 'source: download' needs 'files'")
         if self.source == "manual" and not self.access:
             raise ValueError("a set with 'source: manual' needs 'access', how to get it")
-        if self.source != "manual" and (self.fetch or self.published):
-            raise ValueError("'fetch' and 'published' belong to sets with 'source: manual'")
         if (self.source == "joined") != bool(self.parts):
             raise ValueError("'parts' belongs to, and is needed by, sets with 'source: joined'")
         names = [file.volume for file in self.files]
