@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,6 +13,7 @@ from rekon.files import read_yaml
 
 Name = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")  # of data sets, studies, runs: safe in a path
 M = TypeVar("M", bound=BaseModel)
+Split = Literal["train", "validation", "test"]
 
 
 class Strict(BaseModel):

@@ -6,10 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field, RootModel, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from rekon.config.base import Name, Strict
+from rekon.config.base import Name, Split, Strict
+from rekon.config.sources import Fetch, Published
 from rekon.config.stack import Stack
-
-Split = Literal["train", "validation", "test"]
 
 
 class Sequence(Strict):
@@ -142,16 +141,16 @@ class Dataset(Strict):
     simulation: Simulation | None = None
     files: tuple[RemoteFile, ...] = ()
     parts: dict[Split, tuple[Part, ...]] = Field(default_factory=dict)
+    fetch: Fetch | None = None  # manual sets: where a machine finds the files, once somebody has access
+    published: dict[Split, Published] = Field(default_factory=dict)
 
     @model_serializer(mode="wrap")
     def _without_usual(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A set with files of its own, scored by them, is written without the keys that say so: its files are not made
         again because other sets are joined or averaged."""
         value: dict[str, Any] = plain(self)
-        for name, usual in (("parts", {}), ("stack", None), ("target", "single-rep")):
-            if value[name] == usual:
-                del value[name]
-        return value
+        usual: dict[str, Any] = {"parts": {}, "stack": None, "target": "single-rep", "fetch": None, "published": {}}
+        return {key: one for key, one in value.items() if key not in usual or one != usual[key]}
 
     @model_validator(mode="after")
     def _complete(self) -> Dataset:
@@ -167,6 +166,8 @@ class Dataset(Strict):
             raise ValueError("a set with 'source: download' needs 'files'")
         if self.source == "manual" and not self.access:
             raise ValueError("a set with 'source: manual' needs 'access', how to get it")
+        if self.source != "manual" and (self.fetch or self.published):
+            raise ValueError("'fetch' and 'published' belong to sets with 'source: manual'")
         if (self.source == "joined") != bool(self.parts):
             raise ValueError("'parts' belongs to, and is needed by, sets with 'source: joined'")
         names = [file.volume for file in self.files]
