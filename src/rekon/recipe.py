@@ -20,6 +20,7 @@ from rekon.config import (
 from rekon.config.base import Strict, check, load
 from rekon.config.classical import ClassicalModel
 from rekon.config.dpm import DiffusionModel
+from rekon.config.more import ExpertsModel
 from rekon.config.nas import DistilledModel, ImageUnetModel, TokenizerModel, TransformerModel
 from rekon.config.ueps import UnrolledModel
 from rekon.errors import UserError
@@ -31,6 +32,7 @@ MODELS: dict[str, type[Strict]] = {
     "transformer": TransformerModel,
     "distilled": DistilledModel,
     "image_unet": ImageUnetModel,
+    "experts": ExpertsModel,
     "diffusion": DiffusionModel,
 }  # kind of run -> its model section
 

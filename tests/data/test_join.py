@@ -125,7 +125,7 @@ def test_a_set_with_files_of_its_own_is_written_as_ever():
         ("sim-mixed", {"dataset": "sim-fastmri-seven", "split": "train"}, "no set with own files"),
         (
             "sim-mixed",
-            {"dataset": "sim-fastmri-brain", "split": "train", "low": 1, "high": 0.5},
+            {"dataset": "sim-fastmri-brain", "split": "train", "low": 0.6, "high": 0.5},
             "'low' must be smaller",
         ),
     ],
