@@ -36,7 +36,7 @@ def convert(
     listed = next((file for file in dataset.files if file.volume == volume), None)
     contrast = contrast or (listed.contrast if listed else None)
     subject = subject or (listed.subject if listed else None)
-    with ThreadPoolExecutor(1) as pool, read_raw(raw_path, dataset) as raw:
+    with ThreadPoolExecutor(1) as pool, read_raw(raw_path, dataset, Path(out_path).parent) as raw:
         digest = pool.submit(sha256, raw_path)  # hashing releases the interpreter: it runs beside the transforms
         attrs = {
             "acquisition": contrast or raw.attrs.get("acquisition", "unknown"),

@@ -5,8 +5,10 @@
     npz-image       .npz with complex coil images (H, W, coil)
     npy-kspace      .npy with k-space ([slice,] coil, H, W)
     stanford-fse    ISMRMRD of 2D fast spin echo, as Stanford 2D FSE on mridata.org
+    cc359           HDF5 of a 3D gradient echo, as Calgary-Campinas CC-359 is published
 
-A new format is one module with a `read(path, dataset)` context manager and one line in `READERS`.
+A new format is one module with a `read(path, dataset)` context manager and one line in `READERS`. Readers of 3D files,
+in `READERS_3D`, also take a folder in which they may turn a volume that does not fit into memory.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rekon.config.datasets import Dataset
-from rekon.data.formats import fastmri, matlab, npy, npz, stanford
+from rekon.data.formats import cc359, fastmri, matlab, npy, npz, stanford
 from rekon.data.formats.raw import RawVolume
 from rekon.errors import UserError
 
-__all__ = ["READERS", "RawVolume", "read_raw"]
+__all__ = ["READERS", "READERS_3D", "RawVolume", "read_raw"]
 
 READERS = {
     "fastmri": fastmri.read,
@@ -29,14 +31,22 @@ READERS = {
     "npy-kspace": npy.read,
     "stanford-fse": stanford.read,
 }
+READERS_3D = {"cc359": cc359.read}
 
 
 @contextlib.contextmanager
-def read_raw(path: Path | str, dataset: Dataset) -> Iterator[RawVolume]:
-    """Open a raw file as `dataset` says; UserError names the file, the field and what to do."""
+def read_raw(path: Path | str, dataset: Dataset, scratch: Path | None = None) -> Iterator[RawVolume]:
+    """Open a raw file as `dataset` says; UserError names the file, the field and what to do.
+
+    scratch: folder for what a 3D volume needs on the disk while it is read; default, where temporary files go.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such raw file; run the rule download, simulate, or see the data set's 'access'.")
-    with READERS[dataset.format](path, dataset) as raw:
+    if dataset.format in READERS_3D:
+        opened = READERS_3D[dataset.format](path, dataset, scratch)
+    else:
+        opened = READERS[dataset.format](path, dataset)
+    with opened as raw:
         raw.check(path)
         yield raw

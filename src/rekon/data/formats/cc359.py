@@ -1,0 +1,186 @@
+"""Calgary-Campinas CC-359 raw data: HDF5 `kspace`, float32 (readout, ky, kz, 2 x coils), a 3D gradient echo.
+
+The last axis holds real and imaginary parts in turn. The readout is already transformed: it is space, head to feet;
+ky runs front to back, kz from side to side. The publishers' image is |ifft2(k)| of a readout position, neither shifted
+nor scaled, while the zero frequency lies at the array's centre: against the centred transform k-space carries a
+checkerboard. Of kz the last 15 % were not acquired and hold next to nothing; they are set to zero.
+
+axial       the file's readout positions: H = ky, W = kz, of which 85 % acquired
+sagittal    kz is transformed and gives the slices: H = readout, back in k-space, W = ky, fully acquired
+
+A file has neither a header nor a field of view: matrix and voxel size are what `stack` in the catalogue says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from rekon.config.datasets import Dataset
+from rekon.config.stack import Stack
+from rekon.data.formats.out_of_core import Turned, kept_slices, lines_at_once, mirrored
+from rekon.data.formats.raw import RawVolume, canonical
+from rekon.data.header import Header, full_header
+from rekon.errors import UserError
+from rekon.physics.fft import fftc, ifftc
+
+ACQUIRED = 0.85  # of kz
+_AGAIN = "get the file again or leave it out of the data set"
+_AXES = "float32 (readout, ky, kz, 2 x coils)"
+
+
+@contextlib.contextmanager
+def read(path: Path, dataset: Dataset, scratch: Path | None = None) -> Iterator[RawVolume]:
+    """Open a CC-359 file; `dataset.view` says as what. scratch: folder for the sagittal slices while they are made."""
+    try:
+        file = h5py.File(path, "r")
+    except OSError:
+        raise UserError(f"{path}: not a readable HDF5 file (truncated?); {_AGAIN}.") from None
+    with file, contextlib.ExitStack() as cleanup:
+        kspace = file.get("kspace")
+        if not isinstance(kspace, h5py.Dataset):
+            raise UserError(f"{path}: dataset 'kspace' is missing; {_AGAIN}.")
+        _check_shape(path, kspace)
+        volume = _File(path, kspace)
+        volume.check_content()
+        if dataset.view == "axial":
+            yield _axial(volume, dataset)
+        elif dataset.view == "sagittal":
+            yield _sagittal(volume, dataset, scratch, cleanup)
+        else:
+            raise UserError(
+                f"{path}: CC-359 gives axial and sagittal slices, no {dataset.view} ones; change the data set's 'view'."
+            )
+
+
+class _File:
+    """The raw array in blocks of readout positions."""
+
+    def __init__(self, path: Path, kspace: h5py.Dataset) -> None:
+        self.path, self.kspace = path, kspace
+        self.readout, self.ky, self.kz, parts = (int(n) for n in kspace.shape)
+        self.coils = parts // 2
+        self.acquired = math.ceil(ACQUIRED * self.kz)
+
+    def positions(self, first: int, last: int) -> np.ndarray:
+        """Complex64 (n, ky, kz, coil) as it lies in the file."""
+        try:
+            values = self.kspace[first:last]
+        except OSError:
+            raise UserError(
+                f"{self.path}: readout positions {first} to {last - 1} of 'kspace' cannot be read; {_AGAIN}."
+            ) from None
+        return np.asarray(values.view(np.complex64))
+
+    def check_content(self) -> None:
+        """Refuse k-space whose middle does not look as the format says. NaN passes: whoever reads it, refuses it."""
+        middle = self.readout // 2
+        energy = np.square(np.abs(self.positions(middle, middle + 1)[0]), dtype=np.float64)
+        empty = np.flatnonzero(energy.max(axis=(0, 1)) == 0)
+        if len(empty):
+            raise UserError(
+                f"{self.path}: coil {empty[0]} of {self.coils} is zero throughout readout position {middle}; {_AGAIN}."
+            )
+        plane = energy.sum(axis=-1)
+        near = [slice(n // 2 - n // 8 - 1, n // 2 + n // 8 + 2) for n in plane.shape]
+        if plane[near[0], near[1]].sum() < 0.6 * plane.sum():
+            raise UserError(
+                f"{self.path}: 'kspace' of shape {self.kspace.shape} is not centred along its second and third axis; "
+                f"they must be ky and kz of {_AXES}: {_AGAIN}."
+            )
+        columns = plane.sum(axis=0)
+        beyond, opposite = columns[self.acquired :], columns[1 : self.kz - self.acquired + 1]
+        if beyond.sum() > 0.25 * opposite.sum():
+            raise UserError(
+                f"{self.path}: 'kspace' of shape {self.kspace.shape} has signal in the last 15 % of its third axis; it "
+                f"must be kz of {_AXES}: {_AGAIN}."
+            )
+
+
+def _check_shape(path: Path, kspace: h5py.Dataset) -> None:
+    if kspace.dtype != np.float32 or kspace.ndim != 4 or kspace.shape[-1] % 2:
+        raise UserError(
+            f"{path}: dataset 'kspace' must be {_AXES}, got {kspace.dtype} of shape {kspace.shape}; {_AGAIN}."
+        )
+    if 0 in kspace.shape:
+        raise UserError(f"{path}: dataset 'kspace' of shape {kspace.shape} is empty; {_AGAIN}.")
+    if kspace.shape[1] % 2 or kspace.shape[2] % 2:
+        raise UserError(
+            f"{path}: 'kspace' has the odd matrix {kspace.shape[1]} x {kspace.shape[2]}, CC-359's are even; {_AGAIN}."
+        )
+
+
+def _axial(file: _File, dataset: Dataset) -> RawVolume:
+    stack = _stack(dataset)
+    if "columns" in stack.mirror:
+        raise UserError(
+            f"{file.path}: the columns of axial slices are not acquired to both sides alike and cannot be mirrored; "
+            "take 'columns' out of 'mirror' in config/datasets.yaml."
+        )
+    kept = kept_slices(file.path, file.readout, stack)
+    signs = (_alternating(file.ky)[:, None] * _alternating(file.kz))[:, : file.acquired]
+
+    def read_slice(index: int) -> np.ndarray:
+        raw = file.positions(kept[index], kept[index] + 1)[0]
+        out = np.zeros((file.coils, file.ky, file.kz), np.complex64)
+        out[..., : file.acquired] = np.moveaxis(raw[:, : file.acquired], -1, 0) * signs
+        return canonical(mirrored(out, stack))
+
+    header = _header(file, dataset, (1, 2), thickness=stack.voxel[0], acquired=(0, file.acquired))
+    return RawVolume((len(kept), file.coils, file.ky, file.kz), read_slice, header, dataset.reference)
+
+
+def _sagittal(file: _File, dataset: Dataset, scratch: Path | None, cleanup: contextlib.ExitStack) -> RawVolume:
+    stack = _stack(dataset)
+    kept = kept_slices(file.path, file.kz, stack)
+    rows = file.readout + file.readout % 2
+    turned: list[Turned] = []
+
+    def read_slice(index: int) -> np.ndarray:
+        if not turned:
+            turned.append(cleanup.enter_context(_turn(file, kept, scratch)))
+        one = np.moveaxis(turned[0].read(index), 1, 0) * _alternating(file.ky)  # (coil, readout, ky)
+        return canonical(mirrored(fftc(one, -2), stack))
+
+    header = _header(file, dataset, (0, 1), thickness=stack.voxel[2])
+    return RawVolume((len(kept), file.coils, rows, file.ky), read_slice, header, dataset.reference)
+
+
+def _turn(file: _File, kept: range, scratch: Path | None) -> Turned:
+    """(slice, readout, coil, ky) on the disk: kz is transformed, a block of readout positions at a time."""
+    turned = Turned(scratch, len(kept), file.readout, (file.coils, file.ky))
+    signs = _alternating(file.kz)[:, None]
+    size = lines_at_once(8 * file.ky * file.kz * file.coils)
+    for first in range(0, file.readout, size):
+        block = file.positions(first, min(first + size, file.readout))
+        block[:, :, file.acquired :] = 0
+        block *= signs
+        image = ifftc(block, 2)[:, :, kept.start : (kept.stop if kept.stop >= 0 else None) : kept.step]
+        turned.write(first, np.transpose(image, (2, 0, 3, 1)))
+    return turned
+
+
+def _header(
+    file: _File, dataset: Dataset, axes: tuple[int, int], thickness: float, acquired: tuple[int, int] | None = None
+) -> Header:
+    voxel, matrix = _stack(dataset).voxel, (file.readout, file.ky, file.kz)
+    height, width = (matrix[axis] for axis in axes)
+    fov = (height * voxel[axes[0]], width * voxel[axes[1]])
+    rows = height + height % 2
+    made = full_header((rows, width), file.coils, dataset.vendor, dataset.field_strength, fov, acquired)
+    return replace(made, thickness=thickness)
+
+
+def _stack(dataset: Dataset) -> Stack:
+    return dataset.stack or Stack()
+
+
+def _alternating(n: int) -> np.ndarray:
+    """+1 at the zero frequency, n // 2, and in turn -1 and +1 away from it: float32 (n,)."""
+    return (1 - 2 * (np.abs(np.arange(n) - n // 2) % 2)).astype(np.float32)
