@@ -75,10 +75,8 @@ def _volume(file: IsmrmrdFile, dataset: Dataset) -> RawVolume:
         return canonical(crop_fov(kspace, layout.keep, -2) if layout.keep < layout.samples else kspace)
 
     shape = (slices, layout.coils, *even((layout.keep, layout.columns)))
-    attrs = {"acquisition": _protocol(file.header), "patient_id": file.path.stem}
-    return RawVolume(
-        shape, read_slice, _canonical_header(file, layout, shape, dataset.vendor), dataset.reference, attrs
-    )
+    header = _canonical_header(file, layout, shape, dataset.vendor)
+    return RawVolume(shape, read_slice, header, dataset.reference, _names(file))
 
 
 def _layout(file: IsmrmrdFile) -> _Layout:
@@ -212,6 +210,10 @@ def _canonical_header(file: IsmrmrdFile, layout: _Layout, shape: tuple[int, int,
     )
 
 
-def _protocol(header: Any) -> str:
-    measured = header.measurementInformation
-    return (measured.protocolName if measured is not None else None) or "unknown"
+def _names(file: IsmrmrdFile) -> dict[str, Any]:
+    """Contrast and patient, where the header tells them."""
+    measured, subject = file.header.measurementInformation, file.header.subjectInformation
+    return {
+        "acquisition": (measured.protocolName if measured is not None else None) or "unknown",
+        "patient_id": (subject.patientID if subject is not None else None) or file.path.stem,
+    }
