@@ -6,6 +6,7 @@
     npy-kspace      .npy with k-space ([slice,] coil, H, W)
     stanford-fse    ISMRMRD of 2D fast spin echo, as Stanford 2D FSE on mridata.org
     cc359           HDF5 of a 3D gradient echo, as Calgary-Campinas CC-359 is published
+    ahead           ISMRMRD of a 3D MP2RAGEME, as AHEAD is published
 
 A new format is one module with a `read(path, dataset)` context manager and one line in `READERS`. Readers of 3D files,
 in `READERS_3D`, also take a folder in which they may turn a volume that does not fit into memory.
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rekon.config.datasets import Dataset
-from rekon.data.formats import cc359, fastmri, matlab, npy, npz, stanford
+from rekon.data.formats import ahead, cc359, fastmri, matlab, npy, npz, stanford
 from rekon.data.formats.raw import RawVolume
 from rekon.errors import UserError
 
@@ -31,7 +32,7 @@ READERS = {
     "npy-kspace": npy.read,
     "stanford-fse": stanford.read,
 }
-READERS_3D = {"cc359": cc359.read}
+READERS_3D = {"cc359": cc359.read, "ahead": ahead.read}
 
 
 @contextlib.contextmanager

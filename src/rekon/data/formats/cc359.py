@@ -144,7 +144,9 @@ def _sagittal(file: _File, dataset: Dataset, scratch: Path | None, cleanup: cont
 
     def read_slice(index: int) -> np.ndarray:
         if not turned:
-            turned.append(cleanup.enter_context(_turn(file, kept, scratch)))
+            shape = (len(kept), file.readout, (file.coils, file.ky))
+            turned.append(cleanup.enter_context(Turned(scratch, *shape)))
+            _fill(turned[0], file, kept)
         one = np.moveaxis(turned[0].read(index), 1, 0) * _alternating(file.ky)  # (coil, readout, ky)
         return canonical(mirrored(fftc(one, -2), stack))
 
@@ -152,18 +154,15 @@ def _sagittal(file: _File, dataset: Dataset, scratch: Path | None, cleanup: cont
     return RawVolume((len(kept), file.coils, rows, file.ky), read_slice, header, dataset.reference)
 
 
-def _turn(file: _File, kept: range, scratch: Path | None) -> Turned:
-    """(slice, readout, coil, ky) on the disk: kz is transformed, a block of readout positions at a time."""
-    turned = Turned(scratch, len(kept), file.readout, (file.coils, file.ky))
+def _fill(turned: Turned, file: _File, kept: range) -> None:
+    """Write (slice, readout, coil, ky): kz is transformed, a block of readout positions at a time."""
     signs = _alternating(file.kz)[:, None]
     size = lines_at_once(8 * file.ky * file.kz * file.coils)
     for first in range(0, file.readout, size):
         block = file.positions(first, min(first + size, file.readout))
         block[:, :, file.acquired :] = 0
         block *= signs
-        image = ifftc(block, 2)[:, :, kept.start : (kept.stop if kept.stop >= 0 else None) : kept.step]
-        turned.write(first, np.transpose(image, (2, 0, 3, 1)))
-    return turned
+        turned.write(first, np.transpose(ifftc(block, 2)[:, :, kept], (2, 0, 3, 1)))
 
 
 def _header(
