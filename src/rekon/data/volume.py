@@ -12,7 +12,7 @@ one line of zeros in k-space (`formats`), which interpolates the image over the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +33,17 @@ def write_volume(
     kspace: np.ndarray | Iterable[np.ndarray],
     *,
     shape: tuple[int, int, int, int] | None = None,
-    reconstruction_rss: np.ndarray | None = None,
+    reconstruction_rss: np.ndarray | Callable[[int], np.ndarray] | None = None,
     header_xml: str | None = None,
     attrs: dict[str, Any] | None = None,
 ) -> None:
     """Write a canonical volume atomically; equal input gives equal bytes.
 
     kspace: complex (slice, coil, H, W), or an iterable of (coil, H, W) together with `shape`, so that a volume need
-    not fit into memory. header_xml: default, the whole matrix was acquired and is shown. reconstruction_rss: default,
-    computed here, cropped to the header's reconSpace. attrs: `reference` False leaves the target out; `max` and `norm`
-    are computed (of the zero-filled image if there is no reference). A callable is asked for its value at the end.
+    not fit into memory. header_xml: default, the whole matrix was acquired and is shown. reconstruction_rss: real
+    (slice, h, w) of the header's reconSpace, or a function from slice to image; default, computed here. attrs:
+    `reference` False leaves the target out; `max` and `norm` are computed (of the zero-filled image if there is no
+    reference). A callable is asked for its value at the end.
     Raises UserError for odd or empty sizes and when the disk is full.
     """
     if isinstance(kspace, np.ndarray):
@@ -76,7 +77,8 @@ def write_volume(
             if reconstruction_rss is None:
                 target = np.ascontiguousarray(centre_crop(rss(ifft2c(one), 0), crop), dtype=np.float32)
             else:
-                target = np.ascontiguousarray(reconstruction_rss[index], dtype=np.float32)
+                given_image = reconstruction_rss(index) if callable(reconstruction_rss) else reconstruction_rss[index]
+                target = np.ascontiguousarray(given_image, dtype=np.float32)
             # a chunk is one slice, so it goes to the file as it lies in memory
             stored.id.write_direct_chunk((index, 0, 0, 0), one)
             if targets is not None:

@@ -15,38 +15,37 @@ import h5py
 import numpy as np
 
 from rekon.config.datasets import Dataset
-from rekon.data.formats.raw import RawVolume, canonical, even
+from rekon.data.formats.raw import AGAIN, RawVolume, canonical, even, member, open_hdf5
 from rekon.data.header import parse_header
 from rekon.errors import UserError
 from rekon.physics.fft import crop_fov
-
-_AGAIN = "get the file again or leave it out of the data set"
 
 
 @contextlib.contextmanager
 def read(path: Path, dataset: Dataset) -> Iterator[RawVolume]:
     """Open a fastMRI file; slices are read one at a time."""
-    try:
-        file = h5py.File(path, "r")
-    except OSError:
-        raise UserError(f"{path}: not a readable HDF5 file (truncated?); {_AGAIN}.") from None
-    with file:
+    with open_hdf5(path) as file:
         yield _volume(path, file, dataset)
 
 
 def _volume(path: Path, file: h5py.File, dataset: Dataset) -> RawVolume:
-    kspace = _dataset(path, file, "kspace")
+    kspace = member(path, file, "kspace")
     if kspace.ndim not in (3, 4) or not np.issubdtype(kspace.dtype, np.complexfloating):
         raise UserError(
             f"{path}: dataset 'kspace' must be complex (slice, coil, readout, phase), got {kspace.dtype} of shape "
-            f"{kspace.shape}; {_AGAIN}."
+            f"{kspace.shape}; {AGAIN}."
         )
-    raw = parse_header(_dataset(path, file, "ismrmrd_header")[()], str(path))
+    raw = parse_header(member(path, file, "ismrmrd_header")[()], str(path))
     slices, rows, columns = kspace.shape[0], kspace.shape[-2], kspace.shape[-1]
     coils = kspace.shape[1] if kspace.ndim == 4 else 1
     if min(raw.recon) < 1 or raw.maximum < 0:
-        raise UserError(f"{path}: 'ismrmrd_header' has an empty reconSpace or no phase encodings; {_AGAIN}.")
+        raise UserError(f"{path}: 'ismrmrd_header' has an empty reconSpace or no phase encodings; {AGAIN}.")
 
+    if rows != raw.encoded[0]:
+        swapped = " (axes swapped?)" if columns == raw.encoded[0] else ""
+        raise UserError(
+            f"{path}: 'ismrmrd_header' says {raw.encoded[0]} readout samples, 'kspace' has {rows}{swapped}; {AGAIN}."
+        )
     keep = min(rows, raw.recon[0] + raw.recon[0] % 2)  # rows without the oversampling
     height, width = even((keep, columns))
     start = raw.encoded[1] // 2 - raw.center  # of the acquired columns, as fastMRI's loaders count them
@@ -54,7 +53,7 @@ def _volume(path: Path, file: h5py.File, dataset: Dataset) -> RawVolume:
     if start < 0 or stop > columns:
         raise UserError(
             f"{path}: 'ismrmrd_header' places the acquired phase encodings at columns {start} to {stop - 1}, "
-            f"'kspace' has {columns}; {_AGAIN}."
+            f"'kspace' has {columns}; {AGAIN}."
         )
     start += width // 2 - columns // 2  # of the line that `canonical` may add in front
     fov = raw.encoded_fov and (raw.encoded_fov[0] * keep / rows, raw.encoded_fov[1])
@@ -72,7 +71,7 @@ def _volume(path: Path, file: h5py.File, dataset: Dataset) -> RawVolume:
         try:
             one = kspace[index]
         except OSError:
-            raise UserError(f"{path}: slice {index} of 'kspace' cannot be read; {_AGAIN}.") from None
+            raise UserError(f"{path}: slice {index} of 'kspace' cannot be read; {AGAIN}.") from None
         one = one.reshape(coils, rows, columns)
         if keep < rows:
             one = crop_fov(one, keep, -2)
@@ -82,10 +81,3 @@ def _volume(path: Path, file: h5py.File, dataset: Dataset) -> RawVolume:
     # a published `mask` means that lines are missing and no reference can be made
     reference = dataset.reference and "mask" not in file
     return RawVolume((slices, coils, height, width), read_slice, header, reference, attrs)
-
-
-def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
-    item = file.get(name)
-    if not isinstance(item, h5py.Dataset):
-        raise UserError(f"{path}: dataset {name!r} is missing; {_AGAIN}.")
-    return item

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from rekon.data.formats.raw import AGAIN
 from rekon.errors import UserError
 
 if TYPE_CHECKING:
     from ismrmrd.xsd import ismrmrdHeader
 
 BLOCK = 64 * 2**20  # bytes of samples
-AGAIN = "get the file again or leave it out of the data set"
-
 _HEADS = 4096  # acquisition headers read at a time: 1.4 MB
 _FIELDS = ("flags", "number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample", "idx")
 # numbers of the flags of acquisitions that are no image data, as ISMRMRD counts them (bit number - 1)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from rekon.data.header import Header
 from rekon.errors import UserError
 from rekon.physics.fft import centre_pad
+
+AGAIN = "get the file again or leave it out of the data set"
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,33 @@ class RawVolume:
     header: Header
     reference: bool  # fully sampled
     attrs: dict[str, Any] = field(default_factory=dict)  # what the file itself says of acquisition and patient_id
+    # index -> image to score with, float32, the header's reconSpace; None: the RSS image of `slice`
+    target: Callable[[int], np.ndarray] | None = None
 
     def check(self, path: Path) -> None:
         """Refuse what no later step can use."""
         for name, size in zip(("slices", "coils", "readout samples", "phase encodings"), self.shape, strict=True):
             if size == 0:
                 raise UserError(f"{path}: k-space has zero {name}; leave this file out of the data set.")
+
+
+@contextlib.contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file for reading; UserError when it is none."""
+    try:
+        file = h5py.File(path, "r")
+    except OSError:
+        raise UserError(f"{path}: not a readable HDF5 file (truncated?); {AGAIN}.") from None
+    with file:
+        yield file
+
+
+def member(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset of an HDF5 file; UserError when it is missing."""
+    item = file.get(name)
+    if not isinstance(item, h5py.Dataset):
+        raise UserError(f"{path}: dataset {name!r} is missing; {AGAIN}.")
+    return item
 
 
 def even(size: tuple[int, int]) -> tuple[int, int]:

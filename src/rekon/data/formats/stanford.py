@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from rekon.config.datasets import Dataset
-from rekon.data.formats.ismrmrd_file import AGAIN, IsmrmrdFile
-from rekon.data.formats.raw import RawVolume, canonical, even
+from rekon.data.formats.ismrmrd_file import IsmrmrdFile
+from rekon.data.formats.raw import AGAIN, RawVolume, canonical, even
 from rekon.data.header import Header
 from rekon.errors import UserError
 from rekon.physics.fft import crop_fov, fftc, ifftc
