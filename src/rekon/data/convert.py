@@ -49,8 +49,10 @@ def convert(
             "source_sha256": digest.result,
             "reference": raw.reference,
         }
-        kspace = _slices(raw_path, raw, dataset_name)
-        write_volume(out_path, kspace, shape=raw.shape, header_xml=raw.header.xml(), attrs=attrs)
+        if raw.target is not None:
+            attrs["target"] = dataset.target
+        kspace, xml = _slices(raw_path, raw, dataset_name), raw.header.xml()
+        write_volume(out_path, kspace, shape=raw.shape, header_xml=xml, attrs=attrs, reconstruction_rss=raw.target)
 
 
 def convert_all(
@@ -114,22 +116,23 @@ def _up_to_date(raw: Path, out: Path) -> bool:
 
 
 def _slices(path: Path | str, raw: RawVolume, dataset_name: str) -> Iterator[np.ndarray]:
-    signal = False
+    signal = np.zeros(raw.shape[1], bool)  # of each coil
     for index in range(raw.shape[0]):
         kspace = raw.slice(index)
-        signal = signal or bool(kspace.any())
+        signal |= kspace.any(axis=(1, 2))
         if not finite(kspace):
             raise UserError(
                 f"{path}: slice {index} of the k-space holds NaN or Inf; get the file again or leave it out."
             )
-        if index == 0 and signal and raw.reference and (gaps := _gaps(kspace)):
+        if index == 0 and signal.any() and raw.reference and (gaps := _gaps(kspace)):
             raise UserError(
                 f"{path}: {gaps} phase encodings between acquired ones are empty, so there is no reference; set "
                 f"'reference: false' for {dataset_name!r} in config/datasets.yaml."
             )
         yield kspace
-    if not signal:
-        raise UserError(f"{path}: the k-space is zero throughout; get the file again or leave it out.")
+    if not signal.all():
+        what = f"coil {int(signal.argmin())} of the k-space" if signal.any() else "the k-space"
+        raise UserError(f"{path}: {what} is zero throughout; get the file again or leave it out.")
 
 
 def _gaps(kspace: np.ndarray) -> int:
