@@ -10,11 +10,11 @@ import torch
 from rekon.config import MaskSettings
 from rekon.data.slices import SliceSet
 from rekon.errors import UserError
-from rekon.more.inspect import observe
-from rekon.more.inspection import Routing, read_routing, write_routing
+from rekon.more.inspect import observe, plane, some_of_each
+from rekon.more.inspection import Inspection, Routing, Sizes, read_inspection, write_inspection
 from rekon.more.network import size
 from rekon.more.reconstructor import ExpertsReconstructor
-from rekon.more.specialisation import collapsed, entropy, mutual_information, routing_metrics
+from rekon.more.specialisation import by_chance, collapsed, entropy, mutual_information, routing_metrics
 from rekon.physics.masks import make_mask
 
 
@@ -93,6 +93,14 @@ def test_metrics_of_a_validation():
     assert [metrics[f"val_usage_0_{e}"] for e in range(3)] == pytest.approx([3 / 8, 1 / 8, 1 / 2])
 
 
+def test_mutual_information_by_chance_is_small_only_where_samples_are_many():
+    rng = np.random.default_rng(0)
+    few, many = ((rng.integers(7, size=n), rng.integers(4, size=n)) for n in (24, 2400))
+    assert 0.15 < by_chance(*few) < 0.5 and by_chance(*many) < 0.02
+    assert by_chance(few[0], np.zeros(24, int)) == 0
+    assert by_chance(*few) == by_chance(*few)
+
+
 # --- arrays for the report ----------------------------------------------------------------------------------------
 
 
@@ -113,18 +121,28 @@ def test_a_modality_without_samples_has_no_usage():
     assert np.isnan(made.usage_GRN[1]).all() and np.isfinite(made.usage_GRN[[0, 2]]).all()
 
 
+SIZES = Sizes(("more", "e2e-varnet"), np.array([10, 5]), np.array([6, 5]))
+
+
 def test_round_trip_and_damage(tmp_path):
-    made = routing()
-    write_routing(tmp_path / "r.npz", made)
-    back = read_routing(tmp_path / "r.npz")
-    for name, value in vars(made).items():
-        np.testing.assert_array_equal(getattr(back, name), value)
-        assert type(getattr(back, name)) is type(value)
-    (tmp_path / "cut.npz").write_bytes((tmp_path / "r.npz").read_bytes()[:90])
+    made, path = Inspection(SIZES, routing(), np.ones((4, 2), np.float32)), tmp_path / "r.npz"
+    write_inspection(path, made)
+    written, back = path.read_bytes(), read_inspection(path)
+    for one, other in ((made.sizes, back.sizes), (made.routing, back.routing)):
+        for name, value in vars(one).items():
+            np.testing.assert_array_equal(getattr(other, name), value)
+            assert type(getattr(other, name)) is type(value)
+    np.testing.assert_array_equal(back.points_S2, made.points_S2)
+    write_inspection(path, back)
+    assert path.read_bytes() == written
+    write_inspection(tmp_path / "dense.npz", Inspection(SIZES))
+    dense = read_inspection(tmp_path / "dense.npz")
+    assert dense.sizes.runs == SIZES.runs and dense.routing is None and dense.points_S2 is None
+    (tmp_path / "cut.npz").write_bytes(written[:90])
     np.savez(tmp_path / "other.npz", x=np.ones(2))
     for name in ("cut.npz", "other.npz", "absent.npz"):
         with pytest.raises(UserError, match=name):
-            read_routing(tmp_path / name)
+            read_inspection(tmp_path / name)
 
 
 def reconstructor(name="more"):
@@ -158,3 +176,23 @@ def test_what_cannot_be_observed_is_refused(tmp_path):
         observe(reconstructor("dense"), slices, mask)
     with pytest.raises(UserError, match="none of the slices asked for"):
         observe(reconstructor(), slices, mask, [])
+
+
+def test_as_many_slices_of_each_modality_as_there_are_spread_over_its_volumes(tmp_path):
+    slices, model = SliceSet(mixtures.volumes(tmp_path), mixtures.SIZE), mixtures.model()
+    assert some_of_each(slices, model) == list(range(6))
+    one = some_of_each(slices, model, 1)
+    assert [slices.items[index].volume for index in one] == ["volume_0", "volume_1", "volume_2"]
+
+
+def test_groups_of_embeddings_stay_groups_in_the_plane():
+    rng = np.random.default_rng(0)
+    centres = 20 * rng.normal(size=(3, 16))
+    embedding = np.repeat(centres, 8, axis=0) + rng.normal(size=(24, 16))
+    points = plane(embedding)
+    assert points.shape == (24, 2) and np.isfinite(points).all()
+    distance = np.linalg.norm(points[:, None] - points[None], axis=2)
+    np.fill_diagonal(distance, np.inf)
+    assert (distance.argmin(axis=1) // 8 == np.arange(24) // 8).all()
+    np.testing.assert_array_equal(points, plane(embedding))
+    assert plane(embedding[:2]).shape == (2, 2)

@@ -10,7 +10,7 @@ import typer
 
 from rekon.cli.app import REPORT, Output, Threads, app, sources_of
 
-Study = Annotated[Literal["ueps", "nas", "dpm"], typer.Argument(help="Study whose networks to look into.")]
+Study = Annotated[Literal["ueps", "nas", "more", "dpm"], typer.Argument(help="Study whose networks to look into.")]
 
 
 @app.command(rich_help_panel=REPORT)
@@ -29,7 +29,8 @@ def inspect(study: Study, plan: Path, output: Output, threads: Threads = 1) -> N
     """Look inside a study's networks.
 
     ueps: coil maps, attention, runtime against the number of patches. nas: codebook use, token accuracy, divergence
-    from the teacher, seconds per image. dpm: images drawn from the priors, posterior means and deviations, calibration.
+    from the teacher, seconds per image. more: which experts work on what, routing embeddings, sizes. dpm: images drawn
+    from the priors, posterior means and deviations, calibration.
     """
     import torch
 
@@ -43,6 +44,10 @@ def inspect(study: Study, plan: Path, output: Output, threads: Threads = 1) -> N
         from rekon.nas.inspect import inspect as inspect_nas
 
         inspect_nas(checked, study, output)
+    elif study == "more":
+        from rekon.more.inspect import inspect_more
+
+        inspect_more(checked, study, output)
     else:
         from rekon.dpm.inspect import inspect_dpm
 

@@ -1,6 +1,6 @@
 """How test samples were routed, as arrays: for the paper's Fig. 2b, c, usage heat maps and numbers beside them.
 
-Imports no torch, so that figures can be drawn without it. `rekon.more.inspect` fills this.
+Imports no torch, so that figures can be drawn without it. `rekon.more.inspect` fills these.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rekon.errors import UserError
 from rekon.files import atomic_path
-from rekon.more.specialisation import collapsed, entropy, mutual_information
+from rekon.more.specialisation import by_chance, collapsed, entropy, mutual_information
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,21 @@ class Routing:
         return counts / samples_G[:, None, None]
 
     @property
+    def best_SR(self) -> np.ndarray:
+        """Each router's expert with the largest gate."""
+        return self.gates_SRN.argmax(axis=2)
+
+    @property
     def information_R(self) -> np.ndarray:
         """Normalised mutual information of each router's best expert with the modality, 0..1."""
-        best_SRN = np.arange(self.gates_SRN.shape[2]) == self.gates_SRN.argmax(axis=2)[..., None]
+        best_SRN = np.arange(self.gates_SRN.shape[2]) == self.best_SR[..., None]
         first_GRN = _by_group(best_SRN, self.labels_S, len(self.modalities))
         return np.array([mutual_information(first_GRN[:, r]) for r in range(first_GRN.shape[1])])
+
+    @property
+    def chance_R(self) -> np.ndarray:
+        """What `information_R` would be by chance: its mean where modalities are dealt out at random."""
+        return np.array([by_chance(self.labels_S, best_S) for best_S in self.best_SR.T])
 
     @property
     def gate_entropy_R(self) -> np.ndarray:
@@ -67,28 +78,62 @@ class Routing:
         return collapsed(self.chosen_SRN.sum(axis=0)[None], len(self.labels_S), self.top_k)
 
 
-def write_routing(path: Path | str, routing: Routing) -> None:
+@dataclass(frozen=True)
+class Sizes:
+    """Learnable numbers of some networks."""
+
+    runs: tuple[str, ...]
+    parameters: np.ndarray  # int64
+    active: np.ndarray  # int64: of those, what one sample is reconstructed with
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was seen of a study's runs; without `routing` where this scale trains no network that routes."""
+
+    sizes: Sizes
+    routing: Routing | None = None
+    points_S2: np.ndarray | None = None  # float32: the last router's embeddings in a plane (t-SNE)
+
+
+def write_inspection(path: Path | str, inspection: Inspection) -> None:
     """Write an .npz of plain arrays, atomically."""
-    arrays = {field.name: np.asarray(getattr(routing, field.name)) for field in fields(routing)}
+    arrays = _flat("sizes", inspection.sizes)
+    if inspection.routing is not None:
+        assert inspection.points_S2 is not None, "what is routed is drawn"
+        arrays |= _flat("routing", inspection.routing) | {"points": inspection.points_S2}
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.savez_compressed(handle, allow_pickle=False, **arrays)
+        np.savez_compressed(handle, allow_pickle=False, **arrays)  # type: ignore[arg-type]
 
 
-def read_routing(path: Path | str) -> Routing:
-    """Read what `write_routing` wrote; UserError when the file is missing, damaged or incomplete."""
+def read_inspection(path: Path | str) -> Inspection:
+    """Read what `write_inspection` wrote; UserError when the file is missing, damaged or incomplete."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            arrays = {field.name: stored[field.name] for field in fields(Routing)}
+            arrays = {name: stored[name] for name in stored.files}
+        sizes = _made(Sizes, "sizes", arrays)
+        if "points" not in arrays:
+            return Inspection(sizes)
+        return Inspection(sizes, _made(Routing, "routing", arrays), arrays["points"])
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; inspect the run first.") from None
+        raise UserError(f"{path}: no such file; run the rule inspect_more.") from None
     except KeyError as error:
-        raise UserError(f"{path}: {error.args[0]!s}; delete the file and inspect the run again.") from None
+        raise UserError(f"{path}: array {error} is missing; delete the file and run inspect_more again.") from None
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not a readable .npz ({error}); delete it and inspect the run again.") from None
-    named = {name: value if value.ndim else value.item() for name, value in arrays.items()}
-    for name in ("volumes", "slices", "modalities"):
-        named[name] = tuple(named[name].tolist())
-    return Routing(**named)
+        raise UserError(f"{path}: not a readable .npz ({error}); delete it and run inspect_more again.") from None
+
+
+def _flat(prefix: str, part: Any) -> dict[str, np.ndarray]:
+    return {f"{prefix}.{field.name}": np.asarray(getattr(part, field.name)) for field in fields(part)}
+
+
+def _made(kind: Any, prefix: str, arrays: dict[str, np.ndarray]) -> Any:
+    """The inverse of `_flat`: scalars and tuples get their Python types back."""
+    values = {field.name: arrays[f"{prefix}.{field.name}"] for field in fields(kind)}
+    plain = {name: value if value.ndim else value.item() for name, value in values.items()}
+    for name in {"runs", "volumes", "slices", "modalities"} & set(plain):
+        plain[name] = tuple(plain[name].tolist())
+    return kind(**plain)
 
 
 def _by_group(marked_SRN: np.ndarray, labels_S: np.ndarray, groups: int) -> np.ndarray:

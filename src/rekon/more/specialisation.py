@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rekon.randomness import generator
+
 COLLAPSED = 0.9  # of all samples: a router that sends more than this to one expert has not learned to choose
 
 
@@ -29,6 +31,17 @@ def mutual_information(table: np.ndarray) -> float:
         return 0.0
     joint = float(entropy(table.reshape(-1)))
     return min(max(2 * (rows + columns - joint) / (rows + columns), 0.0), 1.0)
+
+
+def by_chance(one: np.ndarray, other: np.ndarray, draws: int = 200) -> float:
+    """Mean `mutual_information` of two labels (S,) whose pairing is drawn at random: above 0 where samples are few."""
+    rng = generator(0, "mutual information by chance")
+    found = []
+    for _ in range(draws):
+        table = np.zeros((int(one.max()) + 1, int(other.max()) + 1))
+        np.add.at(table, (rng.permutation(one), other), 1)
+        found.append(mutual_information(table))
+    return float(np.mean(found))
 
 
 def collapsed(chosen_GRN: np.ndarray, samples: int, top_k: int) -> np.ndarray:
