@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ismrmrd.xsd import ismrmrdHeader
 
 BLOCK = 64 * 2**20  # bytes of samples
-_HEADS = 4096  # acquisition headers read at a time: 1.4 MB
+_HEADS = 8 * 2**20  # bytes of samples that are read along with their headers at a time
 _FIELDS = ("flags", "number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample", "idx")
 # numbers of the flags of acquisitions that are no image data, as ISMRMRD counts them (bit number - 1)
 NOISE, PHASE_CORRECTION, REVERSE = 19, 24, 22
@@ -55,13 +55,17 @@ class IsmrmrdFile:
         center_sample, and idx with the encoding counters (kspace_encode_step_1, slice, contrast, segment, ...)."""
         head = self._data.dtype["head"]
         out = np.empty(len(self._data), np.dtype([(name, head[name]) for name in _FIELDS]))
-        for start in range(0, len(out), _HEADS):
+        start, step = 0, 1
+        while start < len(out):
             try:
-                part = self._data.fields("head")[start : start + _HEADS]
+                # with their samples: HDF5 reads these anyway, and 2.0 never frees them if they are not asked for
+                part = self._data[start : start + step]
             except OSError:
-                raise self._unreadable(start, start + _HEADS) from None
+                raise self._unreadable(start, start + step) from None
             for name in _FIELDS:
-                out[name][start : start + _HEADS] = part[name]
+                out[name][start : start + step] = part["head"][name]
+            start += step
+            step = max(1, _HEADS // (512 + part["data"][-1].nbytes))
         return out
 
     def flagged(self, number: int) -> np.ndarray:
