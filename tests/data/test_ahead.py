@@ -290,7 +290,7 @@ def _scaled(name, value):
         (_rows(_short), "acquisition 5 has 20"),
         (_rows(_coils), "acquisition 5 has 2"),
         (_rows(_nan), "NaN or Inf"),
-        (_rows(_silent), "coil 1 of 3 is zero"),
+        (_rows(_silent), "coil 1 of the k-space is zero"),
         (_rows(_all_noise), "none of the acquisitions is image data"),
         (_scaled(b"<y>24</y>", b"<y>12</y>"), "12 x 6 phase encodings"),
         (_scaled(b"<y>24</y>", b"<y>48</y>"), "at the centre of k-space are missing"),
@@ -335,5 +335,5 @@ def test_slices_of_32_coils_do_not_need_the_volume_in_memory(tmp_path):
     k = np.repeat(kspace_of(coil_images((48, 48, 64, 1))), 32, axis=0)
     path, out = write(tmp_path / "v.h5", k, 48), tmp_path / "out" / "v.h5"
     assert path.stat().st_size > 70e6
-    assert peak_memory(path, out, dataset(drop=(8, 8))) < path.stat().st_size / 3
+    assert peak_memory(path, out, dataset(drop=(8, 8))) < path.stat().st_size / 2
     assert [item.name for item in out.parent.iterdir()] == ["v.h5"]

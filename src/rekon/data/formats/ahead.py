@@ -20,9 +20,9 @@ import numpy as np
 
 from rekon.config.datasets import Dataset
 from rekon.config.stack import Stack
-from rekon.data.formats.ismrmrd_file import AGAIN, IsmrmrdFile
+from rekon.data.formats.ismrmrd_file import IsmrmrdFile
 from rekon.data.formats.out_of_core import BLOCK, Turned, kept_slices, lines_at_once, mirrored
-from rekon.data.formats.raw import RawVolume, canonical, even
+from rekon.data.formats.raw import AGAIN, RawVolume, canonical, even
 from rekon.data.header import Header, full_header
 from rekon.errors import UserError
 from rekon.physics.fft import crop_fov, ifftc
@@ -131,10 +131,6 @@ def _fill(turned: Turned, file: IsmrmrdFile, lines: _Lines, kept: range) -> None
             )
         for coil in range(lines.coils):  # one by one: a transform needs a few copies of what it is given
             block[:, :, coil] = ifftc(block[:, :, coil], 1)
-        if first <= lines.ny // 2 < first + size and len(silent := np.flatnonzero(~block.any(axis=(0, 1, 3)))):
-            raise UserError(
-                f"{file.path}: coil {silent[0]} of {lines.coils} is zero at the centre of k-space; {AGAIN}."
-            )
         turned.write(first, np.moveaxis(block[:, kept], 1, 0))
     peak = np.unravel_index(np.argmax(energy), energy.shape)
     far = any(abs(at - n // 2) > max(1, n // 8) for at, n in zip(peak, energy.shape, strict=True))
