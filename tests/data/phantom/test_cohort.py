@@ -11,6 +11,7 @@ import pytest
 from conftest_phantom import catalogue, small
 
 from rekon.data.phantom import cohort
+from rekon.data.phantom.names import place
 from rekon.errors import UserError
 from rekon.files import sha256
 
@@ -119,3 +120,32 @@ def test_a_set_read_from_json_has_the_same_volumes():
             text = json.dumps(entry.simulation.model_dump(mode="json"), sort_keys=True)
             again = check(Simulation, json.loads(text), "json")
             assert volumes(name, again, "train", 8) == volumes(name, entry.simulation, "train", 8)
+
+
+def test_names_of_repeated_scans_are_as_m4raw_s() -> None:
+    simulation = small("sim-m4raw-gre", repetitions=3)
+    first = cohort.volumes("sim-m4raw-gre", simulation, "test", 2)[1].name
+    names = cohort.repetitions(first, simulation)
+    assert names == [f"sim_m4raw_gre_20001_GRE{number:02d}" for number in (1, 2, 3)] and names[0] == first
+    assert [place(name, simulation, "test") for name in names] == [(1, 0), (1, 1), (1, 2)]
+    once = small("sim-m4raw-gre", repetitions=1)
+    (name,) = cohort.repetitions("sim_m4raw_gre_AXGRE_20001", once)
+    assert place(name, once, "test") == (1, 0)
+    with pytest.raises(UserError, match="'v1'"):
+        place("v1", once, "test")
+
+
+def test_repetitions_differ_by_their_noise_only(tmp_path: Path) -> None:
+    simulation, entry = small("sim-m4raw-gre", repetitions=2), catalogue()["sim-m4raw-gre"]
+    entry = entry.model_copy(update={"format": "m4raw", "simulation": simulation})
+    kspace = []
+    for repetition in (0, 1, 1):
+        out = tmp_path / "v_GRE01.h5"
+        cohort.simulate("sim-m4raw-gre", simulation, "test", 0, out, entry, repetition)
+        with h5py.File(out) as file:
+            kspace.append(file["kspace"][:])
+    np.testing.assert_array_equal(kspace[1], kspace[2])
+    noise = (kspace[0] - kspace[1])[kspace[0] != 0].std() / np.sqrt(2)
+    made = cohort.simulated_scan("sim-m4raw-gre", simulation, "test", 0, entry)
+    # half of the oversampled readout's noise is thrown away with its half of the image
+    assert noise == pytest.approx(made.noise, rel=0.05)

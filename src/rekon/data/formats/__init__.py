@@ -1,6 +1,7 @@
 """One reader per raw format; all give the same `RawVolume`.
 
-    fastmri         HDF5 as fastMRI publishes it (also M4Raw and the simulated cohort)
+    fastmri         HDF5 as fastMRI publishes it
+    m4raw           fastMRI's layout, a file per repetition, as M4Raw is published
     matlab-kspace   .mat with `kspace` (readout, phase[, slice[, coil]])
     npz-image       .npz with complex coil images (H, W, coil)
     npy-kspace      .npy with k-space ([slice,] coil, H, W)
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rekon.config.datasets import Dataset
-from rekon.data.formats import ahead, cc359, fastmri, matlab, npy, npz, stanford
+from rekon.data.formats import ahead, cc359, fastmri, m4raw, matlab, npy, npz, stanford
 from rekon.data.formats.raw import RawVolume
 from rekon.errors import UserError
 
@@ -27,6 +28,7 @@ __all__ = ["READERS", "READERS_3D", "RawVolume", "read_raw"]
 
 READERS = {
     "fastmri": fastmri.read,
+    "m4raw": m4raw.read,
     "matlab-kspace": matlab.read,
     "npz-image": npz.read,
     "npy-kspace": npy.read,

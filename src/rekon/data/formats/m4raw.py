@@ -24,11 +24,11 @@ import h5py
 import numpy as np
 
 from rekon.config.datasets import Dataset
-from rekon.data.formats.raw import AGAIN, RawVolume, acquired_columns, canonical, member, open_hdf5
+from rekon.data.formats.raw import AGAIN, RawVolume, acquired_columns, canonical, even, member, open_hdf5
 from rekon.data.header import Header, parse_header
 from rekon.errors import UserError
 from rekon.physics.coils import rss
-from rekon.physics.fft import ifft2c
+from rekon.physics.fft import centre_crop, ifft2c
 
 _NAME = re.compile(r"(?P<scan>.*(?P<contrast>FLAIR|T1|T2|GRE))(?P<repetition>\d\d)$")
 _LATE = 45  # samples
@@ -92,11 +92,6 @@ def _one(path: Path, file: h5py.File, dataset: Dataset) -> RawVolume:
     header = parse_header(member(path, file, "ismrmrd_header")[()], str(path))
     if 0 in kspace.shape:
         raise UserError(f"{path}: dataset 'kspace' is empty, {kspace.shape}; {AGAIN}.")
-    if sorted(header.encoded) != sorted(kspace.shape[2:]):
-        raise UserError(
-            f"{path}: 'ismrmrd_header' says the matrix is {header.encoded[0]} x {header.encoded[1]}, 'kspace' has "
-            f"{kspace.shape[2]} x {kspace.shape[3]}; {AGAIN}."
-        )
     attrs = {name: str(file.attrs[name]) for name in ("acquisition", "patient_id") if name in file.attrs}
     name = _NAME.match(path.stem)
     orient = _gradient_echo if (name["contrast"] if name else attrs.get("acquisition", "")).endswith("GRE") else _as_is
@@ -108,14 +103,16 @@ def _one(path: Path, file: h5py.File, dataset: Dataset) -> RawVolume:
             raise UserError(f"{path}: slice {index} of 'kspace' cannot be read; {AGAIN}.") from None
 
     middle = read_slice(kspace.shape[0] // 2)
+    stored = even((header.encoded[0], header.encoded[1]))
+    if middle.shape[1:] != stored:
+        swapped = " (axes swapped?)" if middle.shape[1:] == stored[::-1] else ""
+        raise UserError(
+            f"{path}: 'ismrmrd_header' says the matrix is {header.encoded[0]} x {header.encoded[1]}, 'kspace' has "
+            f"{middle.shape[1]} x {middle.shape[2]}{swapped}; {AGAIN}."
+        )
     shape = (kspace.shape[0], *middle.shape)
-    return RawVolume(
-        shape,
-        read_slice,
-        _header(path, header, middle, dataset.vendor, orient is _gradient_echo),
-        dataset.reference,
-        attrs,
-    )
+    canonical_header = _header(path, header, middle, dataset.vendor, orient is _gradient_echo)
+    return RawVolume(shape, read_slice, canonical_header, dataset.reference, attrs)
 
 
 def _as_is(kspace: np.ndarray) -> np.ndarray:
@@ -148,26 +145,22 @@ def _header(path: Path, header: Header, kspace: np.ndarray, vendor: str, turned:
             f"{path}: the zero padding lies along the readout, rows {rows[0]} to {rows[1] - 1} are filled (axes "
             f"swapped?); {AGAIN}."
         )
-    sizes = (header.recon, header.encoded_fov, header.recon_fov)
-    recon, encoded_fov, recon_fov = ((one and one[::-1]) if turned else one for one in sizes)
-    assert recon is not None
     return replace(
         header,
         encoded=(height, width),
-        recon=(min(recon[0], height), min(recon[1], width)),
+        recon=(min(header.recon[0], height), min(header.recon[1], width)),
         center=width // 2 - first,
         maximum=stop - first - 1,
-        encoded_fov=encoded_fov,
-        recon_fov=recon_fov,
         vendor=vendor,
         coils=coils,
     )
 
 
 def _mean(volumes: list[RawVolume]) -> Callable[[int], np.ndarray]:
-    """The mean over repetitions of the RSS image (H, W) of a slice."""
+    """The mean over repetitions of the RSS image of a slice, float32 (h, w) of reconSpace."""
 
     def target(index: int) -> np.ndarray:
-        return np.mean([rss(ifft2c(one.slice(index)), 0) for one in volumes], axis=0)
+        images = [centre_crop(rss(ifft2c(one.slice(index)), 0), volumes[0].header.recon) for one in volumes]
+        return np.asarray(np.mean(images, axis=0), np.float32)
 
     return target

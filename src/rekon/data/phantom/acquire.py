@@ -156,11 +156,17 @@ def scan(
     for array in (clean, image, objects):
         array *= np.float32(gain)
     sigma = brightest(image, maps) / simulation.snr
-    kspace = clean + noise(rng, clean.shape, sigma)
-    first = W // 2 - simulation.phase_lines // 2
-    kspace[..., :first] = 0
-    kspace[..., first + simulation.phase_lines :] = 0
+    kspace = measured(clean, sigma, simulation.phase_lines, rng)
     return Scan(kspace, clean, image, maps, objects, tissues, sigma, positions)
+
+
+def measured(clean: Complex, sigma: float, phase_lines: int, rng: np.random.Generator) -> Complex:
+    """One acquisition of noise-free k-space (slice, coil, H0, W): with noise, and 0 where no line is acquired."""
+    kspace = clean + noise(rng, clean.shape, sigma)
+    first = clean.shape[-1] // 2 - phase_lines // 2
+    kspace[..., :first] = 0
+    kspace[..., first + phase_lines :] = 0
+    return kspace
 
 
 def rss(images: Complex, axis: int = -3) -> Floats:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
 from rekon.config.datasets import Dataset, Simulation, Split
-from rekon.data.phantom.acquire import Anatomy, Scan, View, scan
+from rekon.data.phantom.acquire import Anatomy, Scan, View, measured, scan
 from rekon.data.phantom.measurement import Measurement
-from rekon.data.phantom.names import contrasts_of, subject_number, volumes
+from rekon.data.phantom.names import contrasts_of, repetitions, subject_number, volumes
 from rekon.data.phantom.writers import write_raw
 from rekon.randomness import generator
 
@@ -64,14 +65,24 @@ def simulate(
     index: int,
     out_path: Path | str,
     dataset: Dataset | None = None,
+    repetition: int = 0,
 ) -> None:
     """Write the index-th volume of a split as a raw file of the set's format; equal arguments give equal bytes.
 
-    dataset: the set's catalogue entry, which knows format, view and vendor; default fastMRI. Raises UserError when the
-    disk is full.
+    dataset: the set's catalogue entry, which knows format, view and vendor; default fastMRI. repetition: of the scan,
+    counted from 0; repetitions differ by their noise. Raises UserError when the disk is full.
     """
     made = simulated_scan(dataset_name, simulation, split, index, dataset)
     volume = volumes(dataset_name, simulation, split, index + 1)[-1]
+    if repetition:
+        again = generator(
+            simulation.seed, f"phantom/{dataset_name}/repetition", repetition, subject_number(split, index)
+        )
+        kspace = measured(made.clean, made.noise, simulation.phase_lines, again)
+        made, volume = (
+            replace(made, kspace=kspace),
+            replace(volume, name=repetitions(volume.name, simulation)[repetition]),
+        )
     rng = generator(simulation.seed, f"phantom/{dataset_name}/scanner", index=subject_number(split, index))
     vendor, raw_format = (dataset.vendor, dataset.format) if dataset else ("simulated", "fastmri")
     write_raw(out_path, raw_format, Measurement(made, simulation, volume, vendor, rng))

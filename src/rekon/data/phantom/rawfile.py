@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def header(simulation: Simulation, contrast: str, coils: int, vendor: str) -> st
     s, sequence = simulation, simulation.sequences[contrast]
     ti = f"\n    <TI>{sequence.ti:g}</TI>" if sequence.ti is not None else ""
     fields: dict[str, Any] = {
-        "contrast": contrast, "vendor": vendor, "field": f"{s.field:g}", "coils": coils,
+        "contrast": contrast, "vendor": escape(vendor), "field": f"{s.field:g}", "coils": coils,
         "frequency": round(s.field * 42.577478e6),
         "enc_x": s.matrix[0] * s.oversampling, "enc_y": s.matrix[1], "rec_x": s.matrix[0], "rec_y": s.matrix[1],
         "fov_enc_x": f"{s.fov[0] * s.oversampling:g}", "fov_x": f"{s.fov[0]:g}", "fov_y": f"{s.fov[1]:g}",
