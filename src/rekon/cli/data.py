@@ -17,11 +17,11 @@ def simulate(dataset: str, split: Split, volume: str, spec: Spec, output: Output
     """Simulate one volume and write it in the raw format of the set it stands for."""
     from rekon.config import Dataset
     from rekon.data.phantom import cohort
-    from rekon.data.phantom.names import FIRST_SUBJECT
+    from rekon.data.phantom.names import place
 
     entry = model_of(Dataset, spec)
-    number = int(volume.rpartition("_")[2]) - FIRST_SUBJECT[split]
-    cohort.simulate(dataset, entry.simulation, split, number, output, entry)
+    number, repetition = place(volume, entry.simulation, split)
+    cohort.simulate(dataset, entry.simulation, split, number, output, entry, repetition)
 
 
 @app.command(rich_help_panel=DATA)
