@@ -12,7 +12,6 @@ from typing import Any
 
 from rekon.config import (
     Catalogue,
-    Dataset,
     EvaluationSettings,
     ExactMaskSettings,
     MaskSettings,
@@ -24,18 +23,27 @@ from rekon.config.backbones import PERCEPTUAL, Backbones
 from rekon.config.base import check, load
 from rekon.config.datasets import Split
 from rekon.config.nas import TokenizerModel
+from rekon.config.sources import SplitFile
 from rekon.errors import UserError
+from rekon.planned import PlannedSets
 from rekon.recipe import merge, resolve
 
 CLASSICAL = "classical"  # the study whose runs stand in every paper's tables
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
-class Plan:
+class Plan(PlannedSets):
     """Everything the Snakefile asks: sets, runs, paths and the parameters of each job."""
 
-    def __init__(self, scale: Scale, catalogue: Catalogue, studies: dict[str, Study], backbones: Backbones) -> None:
-        self.scale, self.catalogue, self.studies, self.backbones = scale, catalogue, studies, backbones
+    def __init__(
+        self,
+        scale: Scale,
+        catalogue: Catalogue,
+        studies: dict[str, Study],
+        backbones: Backbones,
+        split_files: Mapping[str, SplitFile] | None = None,
+    ) -> None:
+        super().__init__(scale, catalogue, split_files)
+        self.studies, self.backbones = studies, backbones
         self._check_datasets()
         self.recipes = {
             (study, run): resolve(scale, study, self.studies[study], run)
@@ -44,38 +52,6 @@ class Plan:
         }
         for (study, run), recipe in self.recipes.items():
             self._check_recipe(f"{study}/{run}", recipe)
-
-    # --- sets -------------------------------------------------------------------------------------------------
-    def dataset(self, name: str) -> Dataset:
-        return self.catalogue[name]
-
-    def volumes(self, dataset: str, split: Split) -> list[str]:
-        """Names of a split's own volumes, where they are known before anything is downloaded."""
-        entry, wanted = self.catalogue[dataset], getattr(self.scale.datasets[dataset], split)
-        if entry.simulation is not None:
-            from rekon.data.phantom.names import volumes
-
-            return [volume.name for volume in volumes(dataset, entry.simulation, split, wanted or 0)]
-        if entry.source == "download":
-            names = [file.volume for file in entry.files] if split == "test" else []
-            return names[: len(names) if wanted is None else wanted]
-        return []
-
-    def joined(self, dataset: str) -> bool:
-        """Whether a set has no files of its own, but is made of others' manifests."""
-        return bool(self.catalogue[dataset].parts)
-
-    def parts(self, dataset: str, split: Split) -> list[tuple[str, Split]]:
-        """The splits (set, split) that a joined set's split is made of, each once."""
-        return list(dict.fromkeys((part.dataset, part.split) for part in self.catalogue[dataset].parts.get(split, ())))
-
-    def listed(self, dataset: str) -> bool:
-        """Whether volume names are known at parse time (else the set is converted as a whole)."""
-        return self.catalogue[dataset].source != "manual"
-
-    def splits(self, dataset: str) -> list[Split]:
-        entry = self.scale.datasets[dataset]
-        return [split for split in SPLITS if getattr(entry, split) != 0]
 
     # --- runs -------------------------------------------------------------------------------------------------
     def runs(self, study: str) -> list[str]:
@@ -190,11 +166,14 @@ class Plan:
 
     def document(self) -> dict[str, Any]:
         """The whole plan as plain data, for runs/<scale>/plan.json; `from_document` is its inverse."""
+        files = {name: file for name, file in self.split_files.items() if file.of & set(self.scale.datasets)}
+        splits = {name: file.model_dump(mode="json") for name, file in files.items()}
         return {
             "scale": self.scale.model_dump(mode="json", exclude={"mirror"}),
             "studies": {name: study.model_dump(mode="json") for name, study in self.studies.items()},
             "datasets": {name: self.catalogue[name].model_dump(mode="json") for name in self.scale.datasets},
             "backbones": {name: self.backbones[name].model_dump(mode="json") for name in self.scale.backbones},
+            **({"splits": splits} if splits else {}),
         }
 
     @classmethod
@@ -203,7 +182,8 @@ class Plan:
         studies = {name: check(Study, value, source) for name, value in document["studies"].items()}
         catalogue = check(Catalogue, document["datasets"], source)
         backbones = check(Backbones, document["backbones"], source)
-        return cls(check(Scale, document["scale"], source), catalogue, studies, backbones)
+        splits = {name: check(SplitFile, value, source) for name, value in document.get("splits", {}).items()}
+        return cls(check(Scale, document["scale"], source), catalogue, studies, backbones, splits)
 
     def _selected(self, study: str) -> list[str]:
         only, known = self.scale.studies[study].only, self.studies[study].runs
@@ -310,7 +290,8 @@ def plan(config: Mapping[str, Any], root: Path | str = ".") -> Plan:
         if not path.exists():
             raise UserError(f"config/{name}.yaml: key 'studies.{study}': there is no {path}.")
         studies[study] = load(Study, path)
-    return Plan(scale, catalogue, studies, load(Backbones, folder / "backbones.yaml"))
+    splits = {path.stem: load(SplitFile, path) for path in sorted((folder / "splits").glob("*.yaml"))}
+    return Plan(scale, catalogue, studies, load(Backbones, folder / "backbones.yaml"), splits)
 
 
 def scoring(settings: EvaluationSettings) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 import scipy.io
 from samples import head, image_of, make_dataset, undersampled, write_fastmri
 
-from rekon.data.convert import convert, convert_all
+from rekon.data.convert import convert
 from rekon.data.formats import read_raw
 from rekon.data.volume import Volume
 from rekon.errors import UserError
@@ -129,33 +129,6 @@ def test_names_come_from_the_catalogue(tmp_path, fastmri_file):
     convert(fastmri_file, tmp_path / "v.h5", "set", make_dataset(files=(file,)), "v")
     with Volume(tmp_path / "v.h5") as volume:
         assert (volume.attrs["acquisition"], volume.attrs["patient_id"]) == ("FLAIR", "s7")
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_whole_folder(tmp_path, capsys, threads):
-    raw, out = tmp_path / "raw", tmp_path / "out"
-    (raw / "batch").mkdir(parents=True)
-    for seed, name in enumerate(("batch/a.h5", "b.h5", "c.h5")):
-        write_fastmri(raw / name, head(seed=seed), (32, 40))
-    good = (raw / "b.h5").read_bytes()
-    (raw / "b.h5").write_bytes(good[:500])
-    (raw / "INDEX.txt").write_text("batch/a.h5\nb.h5\nc.h5\n")
-    out.mkdir()
-    (out / "old.h5").write_bytes(b"no longer listed")
-    with pytest.raises(UserError, match=r"1 of 3 files could not be converted \(b\.h5\)"):
-        convert_all("set", "test", FASTMRI, raw / "INDEX.txt", out, threads)
-    assert "b.h5: not a readable HDF5 file" in capsys.readouterr().out
-    assert sorted(path.name for path in out.iterdir()) == ["a.h5", "c.h5"]
-    untouched = (out / "a.h5").stat().st_mtime_ns
-    (raw / "b.h5").write_bytes(good)
-    write_fastmri(raw / "c.h5", head(seed=9), (32, 40))
-    convert_all("set", "test", FASTMRI, raw / "INDEX.txt", out, threads)
-    assert (out / "a.h5").stat().st_mtime_ns == untouched
-    with Volume(out / "c.h5") as volume:
-        np.testing.assert_array_equal(volume.kspace(0), head(seed=9)[0])
-    (raw / "INDEX.txt").write_text("batch/a.h5\na.h5\n")
-    with pytest.raises(UserError, match="two files are called 'a'"):
-        convert_all("set", "test", FASTMRI, raw / "INDEX.txt", out, threads)
 
 
 # ---- damaged input: one sentence that names the file, and nothing under the final name

@@ -38,15 +38,6 @@ def test_hash_follows_the_bytes_not_the_place(tmp_path):
     assert hash_of("a", 1) == hash_of("b", 1) != hash_of("c", 2)
 
 
-def test_mark_of_a_converted_folder_stands_for_its_volumes(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("b", "a"):
-        write_volume(Path("data/kspace/set/test", f"{name}.h5"), head())
-    summarise("set", "test", make_dataset(), [Path("runs/full/data/set/test.converted")], "m.json")
-    content = json.loads(Path("m.json").read_text())
-    assert [volume["path"] for volume in content["volumes"]] == [f"data/kspace/set/test/{n}.h5" for n in ("a", "b")]
-
-
 def test_manifest_refusals(tmp_path):
     with pytest.raises(UserError, match="no volumes"):
         summarise("set", "test", make_dataset(), [], tmp_path / "m.json")

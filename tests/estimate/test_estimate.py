@@ -100,7 +100,6 @@ def test_a_page_shows_runs_assumptions_and_what_is_unknown(full, found):
     text = capture.get()
     assert all(run in text for study, run in full.recipes if full.recipes[study, run].kind != "classical")
     assert "Not counted: Fourier transforms" in text and "70,748 slices" in text
-    assert "raw of fastmri-brain/train" in text  # the catalogue does not tell its size
 
 
 # --- what is counted ------------------------------------------------------------------------------------------

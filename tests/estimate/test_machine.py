@@ -83,12 +83,12 @@ def test_bytes_are_those_of_the_files(tmp_path):
         assert 0 <= path.stat().st_size - expected < 30_000
 
 
-def test_sets_that_lie_there_are_counted_as_they_are(full, tmp_path):
-    write_text(tmp_path / "raw/fastmri-brain/train/file.h5", "x" * 1000)
+def test_published_sets_are_counted_by_the_catalogue(full, tmp_path):
     places = {(one.stage, one.what): one for one in made_up(full, tmp_path).places}
-    raw = places["raw", "fastmri-brain/train"]
-    assert (raw.bytes, raw.how) == (1000, "what lies there now")
-    assert places["kspace", "fastmri-brain/train"].bytes is None
+    raw, kspace = places["raw", "fastmri-brain/train"], places["kspace", "fastmri-brain/train"]
+    assert raw.bytes == 1230e9 and "catalogue" in raw.how
+    assert kspace.bytes == 70748 * 320 * 320 * (8 * 14 + 4) and places["maps", "fastmri-brain/train"].bytes
+    assert places["raw", "fastmri-knee/test"].bytes == pytest.approx(192e9 * 5427 / 7135)
     assert places["weights", "nas/base"].bytes == 4 * COST.published
     assert places["state", "dpm/full"].temporary and places["tokens", "nas/aqvae fastmri-brain/train"].bytes == (
         70748 * 4 * sum(side * side for side in (11, 12, 13, 14, 15, 16)) * 2

@@ -54,7 +54,7 @@ def test_published_sets_are_assumed_and_what_the_user_says_is_taken(tmp_path):
 
 def test_sets_of_nobody_knows_what_are_unknown(tmp_path):
     assert Sets(scale("open"), tmp_path).size("ulf-brain", "test") is None
-    assert published("my-set", "test") is None
+    assert published(scale("open"), "ulf-brain", "test") is None
 
 
 def test_every_set_of_full_is_counted(tmp_path):

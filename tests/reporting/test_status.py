@@ -254,7 +254,7 @@ def test_a_death_without_a_word_is_told_by_snakemakes_own_log(folder, demo, line
 
 def test_data_that_cannot_be_had_says_why(tmp_path):
     full = plan(yaml.safe_load((ROOT / "config/full.yaml").read_text()), ROOT)
-    log(tmp_path, "index/fastmri-brain/train", "rekon: raw/fastmri-brain/train: no files; ask for access.\n")
+    log(tmp_path, "download_set/fastmri-brain/train", "rekon: raw/fastmri-brain/train: no files; ask for access.\n")
     found = status(full, tmp_path, NOW)
     brain = next(one for one in found.splits if (one.dataset, one.split) == ("fastmri-brain", "train"))
     assert (brain.volumes.state, brain.volumes.total) == ("failed", 0) and "ask for access" in brain.volumes.note

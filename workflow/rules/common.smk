@@ -13,8 +13,34 @@ def manifest(dataset, split):
 
 
 def dataset_spec(wildcards):
-    """A set's catalogue entry as a parameter: changing it reruns that set's rules and no others."""
+    """A set's catalogue entry as a parameter: changing it reruns that set's rules and no others.
+
+    Where files are from, and how many there should be, changes no volume.
+    """
+    return dumps(plan.dataset(wildcards.dataset).model_dump(mode="json", exclude={"fetch", "published"}))
+
+
+def fetch_spec(wildcards):
+    """The whole entry, for what fetches files."""
     return dumps(plan.dataset(wildcards.dataset).model_dump(mode="json"))
+
+
+def split_rule(wildcards):
+    """Which files of a set belong to a split, where a paper takes not all."""
+    found = plan.rule(wildcards.dataset, wildcards.split)
+    return dumps(found.model_dump(mode="json")) if found else "null"
+
+
+def split_names(wildcards):
+    """The committed list of a split's files, if there is one."""
+    found = plan.rule(wildcards.dataset, wildcards.split)
+    return [f"config/splits/{found.names}"] if found and found.names else []
+
+
+def batches(kind, dataset, split):
+    """Records of the jobs that convert, or calibrate, a split whose volumes are known only when its files are here."""
+    count = plan.batches(dataset, split)
+    return [f"runs/{SCALE}/data/{dataset}/{split}-{kind}/{k}-of-{count}.json" for k in range(1, count + 1)]
 
 
 def raw_file(wildcards):
@@ -25,12 +51,12 @@ def raw_file(wildcards):
 
 
 def split_volumes(wildcards):
-    """Canonical volumes of a split; of a set whose names are not known yet, the sign that all are converted.
+    """Canonical volumes of a split; of a set whose names are not known yet, the records of the jobs that convert it.
 
     Ancient, because `dvc pull` and `dvc checkout` give files new times: a change of the set comes through `params`.
     """
     if not plan.listed(wildcards.dataset):
-        return f"runs/{SCALE}/data/{wildcards.dataset}/{wildcards.split}.converted"
+        return batches("kspace", wildcards.dataset, wildcards.split)
     return [
         ancient(f"data/kspace/{wildcards.dataset}/{wildcards.split}/{volume}.h5")
         for volume in plan.volumes(wildcards.dataset, wildcards.split)

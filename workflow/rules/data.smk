@@ -26,7 +26,7 @@ rule download:
         "logs/download/{dataset}/{split}/{file}.log",
     wildcard_constraints:
         dataset="(?!sim-|backbones)[^/]+",
-        file=r"(?!INDEX\.txt).+",
+        file=r"(?!INDEX\.txt|SPLIT\.txt|FETCHED\.json).+",
     retries: 2
     localrule: True
     conda:
@@ -72,8 +72,32 @@ rule convert:
         " --output {output} > {log} 2>&1"
 
 
+rule download_set:
+    """What a machine can fetch of a published set: by its service's list, by links or from a folder of the user's."""
+    input:
+        names=split_names,
+    output:
+        "raw/{dataset}/{split}/FETCHED.json",
+    log:
+        "logs/download_set/{dataset}/{split}.log",
+    wildcard_constraints:
+        split="train|validation|test",
+    retries: 2
+    localrule: True
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        spec=fetch_spec,
+        names=lambda wc, input: f"--names {Path(input.names[0]).name}" if input.names else "",
+    shell:
+        "rekon download-set {wildcards.dataset} {wildcards.split} --spec {params.spec:q} {params.names}"
+        " --output {output} > {log} 2>&1"
+
+
 rule index:
-    """Files of a licensed set that the user has put under raw/; without them, how to get access."""
+    """Files of a licensed set that lie under raw/; without them, how to get access."""
+    input:
+        lambda wc: [f"raw/{wc.dataset}/{wc.split}/FETCHED.json"] if plan.dataset(wc.dataset).fetch else [],
     output:
         "raw/{dataset}/{split}/INDEX.txt",
     log:
@@ -87,22 +111,47 @@ rule index:
         "rekon index {wildcards.dataset} {wildcards.split} --spec {params.spec:q} --output {output} > {log} 2>&1"
 
 
-rule convert_set:
-    """All volumes of a licensed set's split at once, as their names are known only when the files are there."""
+rule draw_split:
+    """Which of these files belong to the split, as a list with its hash: a pure function of their names."""
     input:
-        lambda wc: [] if plan.listed(wc.dataset) else f"raw/{wc.dataset}/{wc.split}/INDEX.txt",
+        index="raw/{dataset}/{split}/INDEX.txt",
+        names=split_names,
     output:
-        touch(f"runs/{SCALE}/data/{{dataset}}/{{split}}.converted"),
+        "raw/{dataset}/{split}/SPLIT.txt",
     log:
-        f"logs/convert_set/{SCALE}/{{dataset}}/{{split}}.log",
+        "logs/draw_split/{dataset}/{split}.log",
+    localrule: True
+    conda:
+        "../../envs/rekon.yaml"
+    params:
+        rule=split_rule,
+    shell:
+        "rekon draw-split {wildcards.dataset} {wildcards.split} {input.index} --rule {params.rule:q}"
+        " --output {output} > {log} 2>&1"
+
+
+rule convert_batch:
+    """Some volumes of a licensed set's split, as their names are known only when the files are there."""
+    input:
+        "raw/{dataset}/{split}/SPLIT.txt",
+    output:
+        f"runs/{SCALE}/data/{{dataset}}/{{split}}-kspace/{{k}}-of-{{n}}.json",
+    log:
+        f"logs/convert_batch/{SCALE}/{{dataset}}/{{split}}/{{k}}-of-{{n}}.log",
+    wildcard_constraints:
+        k=r"\d+",
+        n=r"\d+",
     conda:
         "../../envs/rekon.yaml"
     threads: COMPUTE.threads
     params:
         spec=dataset_spec,
+        first=lambda wc: f"--count {n}" if (n := plan.wanted(wc.dataset, wc.split)) is not None else "",
     shell:
-        "rekon convert-set {wildcards.dataset} {wildcards.split} {input} --spec {params.spec:q}"
-        " --folder data/kspace/{wildcards.dataset}/{wildcards.split} --threads {threads} > {log} 2>&1"
+        "rekon convert-batch {wildcards.dataset} {wildcards.split} {input} --spec {params.spec:q}"
+        " --batch {wildcards.k}/{wildcards.n} {params.first}"
+        " --folder data/kspace/{wildcards.dataset}/{wildcards.split} --threads {threads} --output {output}"
+        " > {log} 2>&1"
 
 
 rule summarise:
@@ -162,20 +211,33 @@ rule calibrate:
         "rekon calibrate {input} --output {output} > {log} 2>&1"
 
 
-rule calibrate_set:
-    """Coil maps of all volumes of a licensed set's split."""
+rule calibrate_batch:
+    """Coil maps of some volumes of a licensed set's split."""
     input:
-        lambda wc: [] if plan.listed(wc.dataset) else manifest(wc.dataset, wc.split),
+        lambda wc: manifest(wc.dataset, wc.split),
     output:
-        touch(f"runs/{SCALE}/data/{{dataset}}/{{split}}.calibrated"),
+        f"runs/{SCALE}/data/{{dataset}}/{{split}}-maps/{{k}}-of-{{n}}.json",
     log:
-        f"logs/calibrate_set/{SCALE}/{{dataset}}/{{split}}.log",
+        f"logs/calibrate_batch/{SCALE}/{{dataset}}/{{split}}/{{k}}-of-{{n}}.log",
+    wildcard_constraints:
+        k=r"\d+",
+        n=r"\d+",
     conda:
         "../../envs/rekon.yaml"
     threads: COMPUTE.threads
     shell:
-        "rekon calibrate-set {input} --folder data/maps/{wildcards.dataset}/{wildcards.split} --threads {threads}"
+        "rekon calibrate-batch {input} --batch {wildcards.k}/{wildcards.n}"
+        " --folder data/maps/{wildcards.dataset}/{wildcards.split} --threads {threads} --output {output}"
         " > {log} 2>&1"
+
+
+rule calibrate_set:
+    """The sign that all batches of a split have their coil maps: many jobs read them, and would list every batch."""
+    input:
+        lambda wc: [] if plan.listed(wc.dataset) else batches("maps", wc.dataset, wc.split),
+    output:
+        touch(f"runs/{SCALE}/data/{{dataset}}/{{split}}.calibrated"),
+    localrule: True
 
 
 rule data:

@@ -11,6 +11,8 @@ import typer
 
 from rekon.cli.app import DATA, Output, Spec, Split, Threads, app, model_of
 
+Batch = Annotated[str, typer.Option(help="K/N: the K-th of N batches.")]
+
 
 @app.command(rich_help_panel=DATA)
 def simulate(dataset: str, split: Split, volume: str, spec: Spec, output: Output) -> None:
@@ -45,12 +47,51 @@ def fetch_backbone(name: str, spec: Spec, output: Output) -> None:
 
 
 @app.command(rich_help_panel=DATA)
+def download_set(
+    dataset: str,
+    split: Split,
+    spec: Spec,
+    output: Output,
+    names: Annotated[str, typer.Option(help="List below config/splits; only these files are fetched.")] = "",
+    jobs: Annotated[int, typer.Option(help="Files at a time.", min=1)] = 4,
+) -> None:
+    """Fetch what a machine can of a published set (mirror first, REKON_MIRROR); what is there is kept."""
+    from rekon.config import Dataset
+    from rekon.data.download_set import download_set as run
+    from rekon.data.sources import local_settings
+    from rekon.data.splits import read_names
+
+    mirror = os.environ.get("REKON_MIRROR")
+    wanted = read_names(names) if names else ()
+    local = local_settings(Path(os.environ.get("REKON_LOCAL", "config/local.yaml")))
+    entry = model_of(Dataset, spec)
+    run(dataset, split, entry, output.parent, wanted, local=local, mirror=mirror or None, jobs=jobs)
+
+
+@app.command(rich_help_panel=DATA)
 def index(dataset: str, split: str, spec: Spec, output: Output) -> None:
     """List the files of a licensed set below raw/; if there are none, say how to get them."""
     from rekon.config import Dataset
     from rekon.data.listing import check_manual
 
     check_manual(dataset, model_of(Dataset, spec), split, output.parent)
+
+
+@app.command(rich_help_panel=DATA)
+def draw_split(
+    dataset: str,
+    split: Split,
+    listing: Path,
+    output: Output,
+    rule: Annotated[str, typer.Option(help="JSON: which files belong to the split; none: all.")] = "null",
+) -> None:
+    """Write which of the files that `rekon index` listed belong to a split, and the hash of their names."""
+    from rekon.config.sources import SplitRule
+    from rekon.data.splits import draw, write_split
+
+    chosen = None if rule == "null" else model_of(SplitRule, rule, "--rule")
+    present = listing.read_text(encoding="utf-8").splitlines()
+    write_split(output, f"{dataset}/{split}", draw(present, chosen), chosen, len(present))
 
 
 @app.command(rich_help_panel=DATA)
@@ -63,24 +104,31 @@ def convert(dataset: str, volume: str, raw: Path, spec: Spec, output: Output) ->
 
 
 @app.command(rich_help_panel=DATA)
-def convert_set(
-    dataset: str, split: str, listing: Path, spec: Spec, folder: Annotated[Path, typer.Option()], threads: Threads = 1
+def convert_batch(
+    dataset: str,
+    split: str,
+    listing: Path,
+    spec: Spec,
+    batch: Batch,
+    folder: Annotated[Path, typer.Option()],
+    output: Output,
+    threads: Threads = 1,
+    count: Annotated[int | None, typer.Option(help="Only the first so many files of the list.")] = None,
 ) -> None:
-    """Convert every file that `rekon index` listed; a file that fails is named and the others go on."""
+    """Convert a batch of a split's files; one that fails is named and recorded, and the others go on."""
     from rekon.config import Dataset
-    from rekon.data.convert import convert_all
+    from rekon.data.batches import convert_batch as run
+    from rekon.data.batches import parse_batch
 
-    convert_all(dataset, split, model_of(Dataset, spec), listing, folder, threads)
+    run(dataset, split, model_of(Dataset, spec), listing, folder, parse_batch(batch), output, threads, count)
 
 
 @app.command(rich_help_panel=DATA)
 def summarise(dataset: str, split: str, volumes: list[Path], spec: Spec, output: Output) -> None:
-    """Write the manifest of a split: volumes, hashes, sizes, normalisation constant."""
+    """Write the manifest of a split: volumes (or the records of its batches), hashes, sizes, normalisation constant."""
     from rekon.config import Dataset
     from rekon.data.summarise import summarise as run
 
-    if [path.suffix for path in volumes] == [".converted"]:  # a set whose volumes are known only now
-        volumes = sorted((Path("data/kspace") / dataset / split).glob("*.h5"))
     run(dataset, split, model_of(Dataset, spec), volumes, output)
 
 
@@ -102,11 +150,14 @@ def calibrate(volume: Path, output: Output) -> None:
 
 
 @app.command(rich_help_panel=DATA)
-def calibrate_set(manifest: Path, folder: Annotated[Path, typer.Option()], threads: Threads = 1) -> None:
-    """Calibrate every volume of a manifest whose maps are not there yet."""
-    from rekon.data.calibrate import calibrate_all
+def calibrate_batch(
+    manifest: Path, batch: Batch, folder: Annotated[Path, typer.Option()], output: Output, threads: Threads = 1
+) -> None:
+    """Calibrate those volumes of a manifest's batch whose maps are not there yet."""
+    from rekon.data.batches import calibrate_batch as run
+    from rekon.data.batches import parse_batch
 
-    calibrate_all(manifest, folder, threads)
+    run(manifest, folder, parse_batch(batch), output, threads)
 
 
 def pattern_of(spec: str) -> str | None:

@@ -70,11 +70,17 @@ class RunSplit(Strict):
 
 
 class SplitFile(Strict):
-    """config/splits/<paper>.yaml: the volumes of a paper. `sets`: set/split -> rule, before anything is converted."""
+    """config/splits/<study>.yaml: the volumes of a paper."""
 
     paper: str
-    sets: dict[str, SplitRule] = Field(default_factory=dict)
-    runs: dict[str, RunSplit] = Field(default_factory=dict)
+    sets: dict[str, SplitRule] = Field(default_factory=dict)  # set/split -> rule, before anything is converted
+    learns_from: str | None = None  # set that `runs` are counted in
+    runs: dict[str, RunSplit] = Field(default_factory=dict)  # run of the study -> what the paper says of it
+
+    @property
+    def of(self) -> set[str]:
+        """Names of the sets that this is about."""
+        return {place.split("/")[0] for place in self.sets} | ({self.learns_from} if self.learns_from else set())
 
     @model_validator(mode="after")
     def _splits(self) -> SplitFile:

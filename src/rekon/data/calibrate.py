@@ -10,7 +10,6 @@ import numpy as np
 
 from rekon.data.volume import Volume
 from rekon.errors import UserError
-from rekon.files import read_json
 from rekon.hdf5 import create
 from rekon.physics.coils import coil_combine
 from rekon.physics.espirit import espirit_maps
@@ -49,22 +48,6 @@ def calibrate(
             mvue[index] = coil_combine(ifft2c(kspace), maps[index])
         file.attrs["parameters"] = json.dumps(parameters, sort_keys=True)
         file.attrs["volume"] = volume.path.stem
-
-
-def calibrate_all(manifest: Path | str, folder: Path, threads: int = 1) -> None:
-    """Calibrate the volumes of a manifest into folder/<volume>.h5, `threads` at a time; maps that are there stay."""
-    from concurrent.futures import ProcessPoolExecutor
-
-    content = read_json(Path(manifest))
-    todo = [(one["path"], folder / f"{one['volume']}.h5") for one in content["volumes"]]
-    todo = [(volume, out) for volume, out in todo if not out.exists()]
-    if threads == 1 or len(todo) < 2:
-        for volume, out in todo:
-            calibrate(volume, out)
-        return
-    with ProcessPoolExecutor(threads) as pool:
-        for done in [pool.submit(calibrate, volume, out) for volume, out in todo]:
-            done.result()
 
 
 def read_maps(path: Path | str, index: int | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from rekon.config.datasets import Dataset
 from rekon.data.formats import RawVolume, read_raw
 from rekon.data.formats.raw import acquired_columns
-from rekon.data.volume import Volume, finite, write_volume
+from rekon.data.volume import finite, write_volume
 from rekon.errors import UserError
 from rekon.files import sha256
 
@@ -27,6 +26,7 @@ def convert(
     volume: str,
     contrast: str | None = None,
     subject: str | None = None,
+    converter: str = CONVERTER,
 ) -> None:
     """Write the canonical volume of `raw_path`; contrast and subject default to the catalogue's, then the file's.
 
@@ -45,7 +45,7 @@ def convert(
             "view": dataset.view,
             "vendor": dataset.vendor,
             "field_strength": dataset.field_strength,
-            "converter": CONVERTER,
+            "converter": converter,
             "source_sha256": digest.result,
             "reference": raw.reference,
         }
@@ -53,66 +53,6 @@ def convert(
             attrs["target"] = dataset.target
         kspace, xml = _slices(raw_path, raw, dataset_name), raw.header.xml()
         write_volume(out_path, kspace, shape=raw.shape, header_xml=xml, attrs=attrs, reconstruction_rss=raw.target)
-
-
-def convert_all(
-    dataset_name: str, split: str, dataset: Dataset, listing: Path | str, folder: Path | str, threads: int = 1
-) -> None:
-    """Convert every raw file named in `listing` (one a line, relative to it) to folder/<stem>.h5, `threads` at a time.
-
-    A volume whose raw file and converter are unchanged is kept. A file that fails is printed and the others go on;
-    then UserError names the failed ones, so that a set is never quietly incomplete. Volumes that are no longer listed
-    are removed.
-    """
-    listing, folder = Path(listing), Path(folder)
-    try:
-        names = [line for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise UserError(f"{listing}: no such file; run `rekon index` for {dataset_name!r} first.") from None
-    stems = [Path(name).stem for name in names]
-    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        raise UserError(
-            f"{listing}: two files are called {twice[0]!r}; rename one, volumes are named after their files."
-        )
-    for stale in sorted(folder.glob("*.h5")):
-        if stale.stem not in set(stems):
-            stale.unlink()
-    jobs = [(listing.parent / name, folder / f"{Path(name).stem}.h5", dataset_name, dataset) for name in names]
-    failed = []
-    with ProcessPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        results = map(_convert_one, jobs) if pool is None else pool.map(_convert_one, jobs)
-        for (raw, *_), problem in zip(jobs, results, strict=True):
-            print(f"{dataset_name}/{split} {raw.name}: {problem or 'done'}", flush=True)
-            if problem:
-                failed.append(raw.name)
-    if failed:
-        shown = ", ".join(failed[:5]) + (", …" if failed[5:] else "")
-        raise UserError(
-            f"{listing}: {len(failed)} of {len(names)} files could not be converted ({shown}); the reasons are above; "
-            "replace them or move them away and run again."
-        )
-
-
-def _convert_one(job: tuple[Path, Path, str, Dataset]) -> str | None:
-    """The reason why a file cannot be converted, or None."""
-    raw, out, dataset_name, dataset = job
-    try:
-        if not _up_to_date(raw, out):
-            convert(raw, out, dataset_name, dataset, out.stem)
-    except UserError as error:
-        return str(error)
-    return None
-
-
-def _up_to_date(raw: Path, out: Path) -> bool:
-    if not out.exists() or not raw.is_file():
-        return False
-    try:
-        with Volume(out) as volume:
-            made_by = (volume.attrs.get("converter"), volume.attrs.get("source_sha256"))
-    except UserError:
-        return False
-    return made_by[0] == CONVERTER and made_by[1] == sha256(raw)
 
 
 def _slices(path: Path | str, raw: RawVolume, dataset_name: str) -> Iterator[np.ndarray]:

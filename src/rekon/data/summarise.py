@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rekon.config.datasets import Dataset
+from rekon.data.batches import read_batches
 from rekon.data.volume import Volume
 from rekon.errors import UserError
 from rekon.files import fingerprint, sha256, write_json
@@ -19,11 +20,12 @@ def summarise(
 
     `mean_max` is the mean over volumes of max(RSS), UEPS's constant; `hash` names the volumes and their bytes, so equal
     data have equal hashes wherever they lie. Raises UserError for no volumes, for two of the same name, and when only
-    some have a reference. A path ending in .converted, the mark that `convert_all` ran, stands for all volumes in
-    data/kspace/<dataset>/<split>.
+    some have a reference. Paths ending in .json, the records of `convert_batch`, stand for the volumes they name; the
+    manifest then tells the list they are of, and which files were left out and why.
     """
-    if [Path(path).suffix for path in volume_paths] == [".converted"]:
-        volume_paths = list(Path("data/kspace", dataset_name, split).glob("*.h5"))
+    about: dict[str, Any] = {}
+    if volume_paths and all(Path(path).suffix == ".json" for path in volume_paths):
+        volume_paths, about = read_batches(volume_paths)
     if not volume_paths:
         raise UserError(
             f"{out}: split {split!r} of {dataset_name!r} has no volumes; ask for at least one in the scale."
@@ -62,5 +64,6 @@ def summarise(
             "fit": dataset.fit,
             "reference": references.pop(),
             "hash": fingerprint([[volume["volume"], volume["sha256"]] for volume in volumes]),
+            **about,
         },
     )

@@ -63,12 +63,21 @@ def map_bytes(shape: Shape) -> int:
 def _set(plan: Plan, sets: Sets, dataset: str, split: Split, mapped: bool, root: Path) -> list[Place]:
     size, entry, name = sets.size(dataset, split), plan.dataset(dataset), f"{dataset}/{split}"
     shapes = size.shapes if size else ()
-    raw = sum(raw_bytes(entry.simulation, shape) for shape in shapes) if entry.simulation and shapes else None
-    kspace = sum(map(kspace_bytes, shapes)) if shapes else None
-    maps = sum(map(map_bytes, shapes)) if shapes else None
+    raw: float | None = None
+    if entry.simulation and shapes:
+        raw = sum(raw_bytes(entry.simulation, shape) for shape in shapes)
+    kspace: float | None = sum(map(kspace_bytes, shapes)) if shapes else None
+    maps: float | None = sum(map(map_bytes, shapes)) if shapes else None
     source = {"manifest": "shapes in the manifest", "simulation": "shapes of the simulation"}.get(
         size.source if size else "", "the catalogue does not tell"
     )
+    whole = entry.published.get(split)
+    if whole is not None:
+        raw = whole.gigabytes * 1e9 * (1 if size is None else size.slices / whole.slices)
+    if whole is not None and size is not None and not shapes:
+        slices, samples = size.slices, whole.matrix[0] * whole.matrix[1]
+        kspace, maps = slices * samples * (8 * size.coils + 4), slices * samples * 8 * (size.coils + 1)
+        source = "the catalogue's counts, a typical matrix"
     found = []
     for stage, folder, known in (("raw", "raw", raw), ("kspace", "data/kspace", kspace), ("maps", "data/maps", maps)):
         if stage == "maps" and not mapped:

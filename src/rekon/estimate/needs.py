@@ -9,7 +9,7 @@ from functools import lru_cache
 from rekon.config import Compute, Recipe
 from rekon.estimate.cost import Cost, Recipes, key, read_costs
 from rekon.estimate.machine import Machine, machine, memory
-from rekon.estimate.sets import Sets, published
+from rekon.estimate.sets import Sets
 from rekon.estimate.work import training_flops
 
 MORE_MEMORY, MORE_TIME = 1.2, 1.5  # than estimated: fragmentation; data loading, slower kernels
@@ -28,8 +28,8 @@ def needs(
 ) -> Needs:
     """What training a run needs.
 
-    recipes: of all runs, among them the parents, whose networks are part of it. sets: tell how large the sets are; by
-    default only what is published about them counts. Never more hours than `compute` allows: what does not fit goes on
+    recipes: of all runs, among them the parents, whose networks are part of it. sets: tell how large the sets are;
+    without them nobody knows. Never more hours than `compute` allows: what does not fit goes on
     in the next job. A network that is not on record (`rekon estimate --record`), or that counts epochs of a set of
     unknown size, asks for the hours that `compute` allows.
     """
@@ -37,8 +37,8 @@ def needs(
     cost = _known().get(key(recipe, recipes))
     if cost is None:
         return Needs(None, compute.hours)
-    size = sets.size if sets else published
-    train, validation = size(recipe.data.train, "train"), size(recipe.data.validation, "validation")
+    train = sets.size(recipe.data.train, "train") if sets else None
+    validation = sets.size(recipe.data.validation, "validation") if sets else None
     most = train.most_coils if train else recipe.data.max_coils or 32
     gigabytes = memory(cost, recipe, compute.gpus, most).total if compute.gpus else 0.0
     flops = training_flops(recipe, cost, train, validation)

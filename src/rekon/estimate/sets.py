@@ -42,39 +42,6 @@ class SetSize:
         return round(self.slices * sum(self.contrasts.get(name, 0) for name in contrasts) / self.volumes)
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What is published about a set that nobody can count before its files are there."""
-
-    slices: int
-    contrasts: dict[str, int]
-    coils: tuple[float, int]  # mean, most
-
-
-# fastMRI: volumes by contrast as listed with the data, slices in all as in UEPS, Table 1, and the fastMRI papers; most
-# volumes have 16 or 20 coils, some 4. The zero-shot sets: UEPS, Table 1.
-_BRAIN, _AHEAD = (14.0, 24), _Known(3240, {"MP2RAGE": 20}, (32.0, 32))
-PUBLISHED: dict[tuple[str, Split], _Known] = {
-    ("fastmri-brain", "train"): _Known(
-        70748, {"AXFLAIR": 344, "AXT1": 248, "AXT1POST": 949, "AXT1PRE": 250, "AXT2": 2678}, _BRAIN
-    ),
-    ("fastmri-brain", "validation"): _Known(
-        21842, {"AXFLAIR": 107, "AXT1": 92, "AXT1POST": 287, "AXT1PRE": 77, "AXT2": 815}, _BRAIN
-    ),
-    ("fastmri-brain", "test"): _Known(
-        8852, {"AXFLAIR": 49, "AXT1": 29, "AXT1POST": 122, "AXT1PRE": 36, "AXT2": 322}, _BRAIN
-    ),
-    ("fastmri-knee", "train"): _Known(34742, {"CORPDFS_FBK": 489, "CORPD_FBK": 484}, (15.0, 15)),
-    ("fastmri-knee", "validation"): _Known(7135, {"CORPDFS_FBK": 99, "CORPD_FBK": 100}, (15.0, 15)),
-    ("fastmri-knee", "test"): _Known(7135, {"all": 199}, (15.0, 15)),  # the published validation volumes
-    ("stanford2d", "test"): _Known(2037, {"all": 89}, (16.0, 32)),
-    ("cc359-axial", "test"): _Known(13802, {"all": 67}, (12.0, 12)),
-    ("cc359-sagittal", "test"): _Known(9490, {"all": 67}, (12.0, 12)),
-    ("m4raw-gre", "test"): _Known(6588, {"all": 183}, (4.0, 4)),
-    **{(f"ahead-e{echo}", "test"): _AHEAD for echo in range(1, 6)},
-}
-
-
 class Sets:
     """Sizes of a plan's sets."""
 
@@ -101,7 +68,11 @@ class Sets:
 
     def _find(self, dataset: str, split: Split) -> SetSize | None:
         entry = self.plan.dataset(dataset)
-        found = self._manifest(dataset, split) or self._simulated(dataset, entry, split) or published(dataset, split)
+        found = (
+            self._manifest(dataset, split)
+            or self._simulated(dataset, entry, split)
+            or published(self.plan, dataset, split)
+        )
         found = found or self._joined(entry, split)
         slices = self.given.get((dataset, split))
         if slices is None:
@@ -144,10 +115,13 @@ class Sets:
         return SetSize(slices, coils / slices, most, weakest, contrasts)
 
 
-def published(dataset: str, split: Split) -> SetSize | None:
-    """What is published about a set; None where nothing is known here."""
-    known = PUBLISHED.get((dataset, split))
-    return SetSize(known.slices, *known.coils, "assumed", known.contrasts) if known else None
+def published(plan: Plan, dataset: str, split: Split) -> SetSize | None:
+    """What is published about a set, as far as the scale uses it; None where the catalogue tells nothing."""
+    whole, known = plan.dataset(dataset).published.get(split), plan.expected(dataset, split)
+    if whole is None or known is None:
+        return None
+    contrasts = whole.contrasts if known.volumes == whole.volumes else {}
+    return SetSize(known.slices, *whole.coils, "assumed", contrasts or {"all": known.volumes})
 
 
 def simulated_shape(simulation: Simulation, index: int) -> Shape:

@@ -66,7 +66,7 @@ class Data:
         rule = "join" if self.plan.joined(dataset) else "summarise"
         manifest = self.look(Job((f"{made}.json",), f"logs/{rule}/{self.scale}/{place}.log"))
         if not self.plan.listed(dataset):
-            return self._whole(place, made, manifest, mapped)
+            return self._whole(place, manifest, mapped)
         names = self.plan.volumes(dataset, split)
         volumes = merged([self._volume(dataset, split, name) for name in names])
         if manifest.state == "done" and volumes.state == "waiting":
@@ -94,19 +94,34 @@ class Data:
         before = self.look(Job((f"raw/{place}/{raw}",), f"logs/{rule}/{place}/{log}.log"))
         return converted if before.state == "done" else before
 
-    def _whole(self, place: str, made: str, manifest: Look, mapped: bool) -> SplitStatus:
+    def _whole(self, place: str, manifest: Look, mapped: bool) -> SplitStatus:
         """A split whose volumes nobody can name before its files are there."""
-        dataset, _, split = place.partition("/")
-        converted = self.look(Job((f"{made}.converted",), f"logs/convert_set/{self.scale}/{place}.log"))
+        dataset, _, name = place.partition("/")
+        split = _as_split(name)
+        converted = self._batches(dataset, split, "kspace", "convert_batch")
         if converted.state == "waiting":
-            index = self.look(Job((f"raw/{place}/INDEX.txt",), f"logs/index/{place}.log"))
-            converted = converted if index.state == "done" else index
+            steps = [("INDEX.txt", "index"), ("SPLIT.txt", "draw_split")]
+            if self.plan.dataset(dataset).fetch:
+                steps.insert(0, ("FETCHED.json", "download_set"))
+            for file, rule in steps:
+                converted = self.look(Job((f"raw/{place}/{file}",), f"logs/{rule}/{place}.log"))
+                if converted.state != "done":
+                    break
+            else:
+                converted = Look("waiting")
         converted = replace(converted, done=_count(self.root / "data/kspace" / place), total=0)
         maps = None
         if mapped:
-            maps = self.look(Job((f"{made}.calibrated",), f"logs/calibrate_set/{self.scale}/{place}.log"))
+            maps = self._batches(dataset, split, "maps", "calibrate_batch")
             maps = replace(maps, done=_count(self.root / "data/maps" / place), total=0)
-        return SplitStatus(dataset, _as_split(split), converted, maps, manifest)
+        return SplitStatus(dataset, split, converted, maps, manifest)
+
+    def _batches(self, dataset: str, split: Split, kind: str, rule: str) -> Look:
+        """The jobs that convert, or calibrate, a split."""
+        count = self.plan.batches(dataset, split)
+        made, logs = f"runs/{self.scale}/data/{dataset}/{split}-{kind}", f"logs/{rule}/{self.scale}/{dataset}/{split}"
+        names = [f"{k}-of-{count}" for k in range(1, count + 1)]
+        return merged([self.look(Job((f"{made}/{name}.json",), f"{logs}/{name}.log")) for name in names])
 
 
 def _as_split(name: str) -> Split:
