@@ -3,16 +3,17 @@
 base  what such a module gives, and what a study without one gets
 ueps  the ladder, quality against runtime, coil maps, attention, runtime against patches
 nas   masks, codebook, token accuracy, divergence from the teacher
+more  sizes and times, which experts work on what, routing embeddings, routing over training
 dpm   methods and their differences, the fine-tuning grid, samplers, posteriors, draws from the priors; its results,
       sentences and definitions have files of their own
 """
 
 from __future__ import annotations
 
-from rekon.reporting.papers import dpm, nas, ueps
+from rekon.reporting.papers import dpm, more, nas, ueps
 from rekon.reporting.papers.base import Paper
 
-PAPERS = {"ueps": ueps.PAPER, "nas": nas.PAPER, "dpm": dpm.PAPER}
+PAPERS = {"ueps": ueps.PAPER, "nas": nas.PAPER, "more": more.PAPER, "dpm": dpm.PAPER}
 
 
 def paper(study: str) -> Paper:
