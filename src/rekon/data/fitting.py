@@ -60,6 +60,14 @@ def fit_kspace(kspace: np.ndarray, plan: Plan) -> np.ndarray:
     return fft2c(_crop_or_mirror(ifft2c(kspace), plan))
 
 
+def fit_image(image: np.ndarray, plan: Plan) -> np.ndarray:
+    """Magnitude image float32 (h, w), centre crop of the raw matrix, to plan.size: as `fit_kspace` does with coils."""
+    whole = centre_pad(image, plan.raw)
+    if plan.sampled != plan.raw:
+        whole = np.abs(ifft2c(_resize_kspace(fft2c(whole), plan)))
+    return np.ascontiguousarray(_crop_or_mirror(whole, plan), dtype=np.float32)
+
+
 def fit_maps(maps: np.ndarray, plan: Plan) -> np.ndarray:
     """Coil sensitivity maps complex64 (coil, *plan.raw) to (coil, *plan.size): interpolated, then cropped or mirrored.
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from rekon.data.calibrate import read_maps
-from rekon.data.fitting import Fit, Plan, fit_kspace, fit_maps, plan
+from rekon.data.fitting import Fit, Plan, fit_image, fit_kspace, fit_maps, plan
 from rekon.data.volume import Volume
 from rekon.errors import UserError
 from rekon.files import read_json
@@ -39,7 +39,8 @@ class Example:
     """One slice, ready for a network. The tensors may be shared with a cache: read them, do not write into them."""
 
     kspace: torch.Tensor  # complex64 (coil, H, W), fully sampled; as measured if `mask` is set
-    target: torch.Tensor | None  # float32 (H, W): RSS of kspace; None without a reference
+    # float32 (H, W): RSS of kspace, or the volume's own target (mean over repetitions); None without a reference
+    target: torch.Tensor | None
     mask: torch.Tensor | None  # bool (W,) or (H, W): samples of a prospectively undersampled slice
     data_range: float  # maximum of the volume's RSS, in the target's unit
     scale: float  # what k-space was divided by
@@ -106,12 +107,12 @@ class SliceSet:
 
     def item(self, index: int) -> Example:
         """Slice `index` with all its coils."""
-        return self._example(index, self._fitted(index))
+        return self._example(index, self._fitted(index), self._averaged(index))
 
     def training(self, index: int, seed: int, step: int, position: int, max_coils: int | None = None) -> Example:
         """Slice `index` with at most `max_coils` coils, drawn by (seed, step, position in the batch).
 
-        The target is the RSS of the coils drawn, so that input and target agree.
+        The target is the RSS of the coils drawn, so that input and target agree, also where scans were repeated.
         """
         kspace = self._fitted(index)
         if max_coils is not None and len(kspace) > max_coils:
@@ -151,15 +152,22 @@ class SliceSet:
         loader = torch.utils.data.DataLoader(_Requests(self, requests, max_coils), batch_size=None, num_workers=workers)
         return iter(loader)
 
-    def _example(self, index: int, kspace: np.ndarray) -> Example:
+    def _averaged(self, index: int) -> np.ndarray | None:
+        """The target that a volume brings because it is no RSS of its k-space: float32 (H, W), fitted."""
+        name, number = self.items[index]
+        volume = self._volume(name)
+        if self.combined or not self.reference or volume.attrs.get("target") != "multi-rep":
+            return None
+        return fit_image(volume.target(number), self._plan(volume)) / np.float32(self.scale(name))
+
+    def _example(self, index: int, kspace: np.ndarray, averaged: np.ndarray | None = None) -> Example:
         name, number = self.items[index]
         entry = self.volumes[name]
         fitting = self._plan(self._volume(name))
         tensor = torch.from_numpy(kspace)
         box, target, mask = fitting.box, None, None
         if self.reference:
-            images = ifft2c(tensor)
-            target = coil_combine(images, self._maps(name, number), 0).abs() if self.combined else rss(images, 0)
+            target = self._target(tensor, name, number) if averaged is None else torch.from_numpy(averaged)
             box = _without_black(target.numpy(), box)
         else:
             mask = torch.from_numpy(sampled(kspace))
@@ -167,6 +175,10 @@ class SliceSet:
             tensor, target, mask, self._data_range(name, fitting), self.scale(name), fitting.raw, box,
             self.dataset, name, entry["subject"], entry["contrast"], number,
         )  # fmt: skip
+
+    def _target(self, kspace: torch.Tensor, name: str, number: int) -> torch.Tensor:
+        images = ifft2c(kspace)
+        return coil_combine(images, self._maps(name, number), 0).abs() if self.combined else rss(images, 0)
 
     def _fitted(self, index: int) -> np.ndarray:
         """Normalised k-space of a slice on the networks' matrix, from memory if it is there."""
@@ -187,8 +199,9 @@ class SliceSet:
         if name not in self._ranges:
             top, bottom, left, right = fitting.box
             indices = [index for index, item in enumerate(self.items) if item.volume == name]
-            images = (rss(ifft2c(self._fitted(index)), 0)[top:bottom, left:right] for index in indices)
-            self._ranges[name] = max(float(image.max()) for image in images)
+            found = ((self._averaged(index), index) for index in indices)
+            images = (rss(ifft2c(self._fitted(index)), 0) if own is None else own for own, index in found)
+            self._ranges[name] = max(float(image[top:bottom, left:right].max()) for image in images)
         return self._ranges[name]
 
     def _plan(self, volume: Volume) -> Plan:
