@@ -57,6 +57,11 @@ def list_source(fetch: Fetch, split: Split, names: Sequence[str] = ()) -> list[S
             f"{fetch.server or ZENODO}: {fetch.id} has no file {pattern!r} for the {split} split; mend 'fetch.files' "
             "in the catalogue."
         )
+    for one in chosen:
+        if "/" in one.name or "\\" in one.name or one.name.startswith("."):
+            raise UserError(
+                f"{fetch.server or ZENODO}: {one.name!r} is not the name of a file; do not trust this place."
+            )
     return sorted(chosen, key=lambda one: one.name)
 
 
