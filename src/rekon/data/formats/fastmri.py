@@ -55,6 +55,11 @@ def _volume(path: Path, file: h5py.File, dataset: Dataset) -> RawVolume:
             f"{path}: 'ismrmrd_header' places the acquired phase encodings at columns {start} to {stop - 1}, "
             f"'kspace' has {columns}; {AGAIN}."
         )
+    acquired = slice(start, stop)
+    if "mask" in file and (shape := member(path, file, "mask").shape) != (columns,):
+        raise UserError(
+            f"{path}: dataset 'mask' must have a value for each of {columns} columns, got {shape}; {AGAIN}."
+        )
     start += width // 2 - columns // 2  # of the line that `canonical` may add in front
     fov = raw.encoded_fov and (raw.encoded_fov[0] * keep / rows, raw.encoded_fov[1])
     header = replace(
@@ -73,6 +78,11 @@ def _volume(path: Path, file: h5py.File, dataset: Dataset) -> RawVolume:
         except OSError:
             raise UserError(f"{path}: slice {index} of 'kspace' cannot be read; {AGAIN}.") from None
         one = one.reshape(coils, rows, columns)
+        if one[..., : acquired.start].any() or one[..., acquired.stop :].any():
+            raise UserError(
+                f"{path}: 'ismrmrd_header' says that columns {acquired.start} to {acquired.stop - 1} were acquired, slice "
+                f"{index} of 'kspace' has others; {AGAIN}."
+            )
         if keep < rows:
             one = crop_fov(one, keep, -2)
         return canonical(one)
