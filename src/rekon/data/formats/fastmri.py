@@ -80,8 +80,8 @@ def _volume(path: Path, file: h5py.File, dataset: Dataset) -> RawVolume:
         one = one.reshape(coils, rows, columns)
         if one[..., : acquired.start].any() or one[..., acquired.stop :].any():
             raise UserError(
-                f"{path}: 'ismrmrd_header' says that columns {acquired.start} to {acquired.stop - 1} were acquired, slice "
-                f"{index} of 'kspace' has others; {AGAIN}."
+                f"{path}: 'ismrmrd_header' says that columns {acquired.start} to {acquired.stop - 1} were acquired, "
+                f"slice {index} of 'kspace' has others; {AGAIN}."
             )
         if keep < rows:
             one = crop_fov(one, keep, -2)
