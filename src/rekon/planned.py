@@ -45,6 +45,16 @@ class PlannedSets:
             return names[: len(names) if wanted is None else wanted]
         return []
 
+    def raw_files(self, dataset: str, volume: str) -> list[str]:
+        """Files that a volume is made from: its own, then the other repetitions of its scan if its target needs them."""
+        entry = self.catalogue[dataset]
+        own = {file.volume: file.path for file in entry.files}.get(volume, f"{volume}.h5")
+        if entry.simulation is None or entry.target == "single-rep":
+            return [own]
+        from rekon.data.phantom.names import repetitions
+
+        return [own, *(f"{name}.h5" for name in repetitions(volume, entry.simulation) if name != volume)]
+
     def wanted(self, dataset: str, split: Split) -> int | None:
         """How many volumes the scale asks for; None: all."""
         count: int | None = getattr(self.scale.datasets[dataset], split)

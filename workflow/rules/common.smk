@@ -43,11 +43,10 @@ def batches(kind, dataset, split):
     return [f"runs/{SCALE}/data/{dataset}/{split}-{kind}/{k}-of-{count}.json" for k in range(1, count + 1)]
 
 
-def raw_file(wildcards):
-    """The published file that a canonical volume is made from."""
-    names = {file.volume: file.path for file in plan.dataset(wildcards.dataset).files}
-    name = names.get(wildcards.volume, f"{wildcards.volume}.h5")
-    return f"raw/{wildcards.dataset}/{wildcards.split}/{name}"
+def raw_files(wildcards):
+    """The published file that a canonical volume is made from, then others beside it that the reader looks at."""
+    names = plan.raw_files(wildcards.dataset, wildcards.volume)
+    return [f"raw/{wildcards.dataset}/{wildcards.split}/{name}" for name in names]
 
 
 def split_volumes(wildcards):
