@@ -46,7 +46,7 @@ class PlannedSets:
         return []
 
     def raw_files(self, dataset: str, volume: str) -> list[str]:
-        """Files that a volume is made from: its own, then the other repetitions of its scan if its target needs them."""
+        """Files that a volume is made from: its own, then other repetitions of its scan if the target needs them."""
         entry = self.catalogue[dataset]
         own = {file.volume: file.path for file in entry.files}.get(volume, f"{volume}.h5")
         if entry.simulation is None or entry.target == "single-rep":
