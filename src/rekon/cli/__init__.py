@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from rekon.cli import data, estimate, people, reading, reports, runs, status  # noqa: F401  (importing registers them)
+# importing registers them
+from rekon.cli import check, data, estimate, people, reading, reports, runs, status  # noqa: F401
 from rekon.cli.app import app
 from rekon.errors import UserError
 

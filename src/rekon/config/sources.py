@@ -40,6 +40,12 @@ class Published(Strict):
     coils: tuple[float, int]  # mean over slices, most
     matrix: tuple[int, int]  # of a typical canonical volume: readout, phase encoding
     gigabytes: float = Field(gt=0)  # of the raw files, unpacked, about
+    # mean over volumes of max(RSS) that UEPS's authors found, where it is not what the set is divided by
+    constant: float | None = Field(default=None, gt=0)
+
+    def canonical_bytes(self, slices: int, coils: float | None = None) -> float:
+        """Of so many canonical slices: complex64 k-space, float32 reference; about."""
+        return slices * self.matrix[0] * self.matrix[1] * (8 * (self.coils[0] if coils is None else coils) + 4)
 
 
 class SplitRule(Strict):

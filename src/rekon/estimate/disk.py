@@ -76,7 +76,7 @@ def _set(plan: Plan, sets: Sets, dataset: str, split: Split, mapped: bool, root:
         raw = whole.gigabytes * 1e9 * (1 if size is None else size.slices / whole.slices)
     if whole is not None and size is not None and not shapes:
         slices, samples = size.slices, whole.matrix[0] * whole.matrix[1]
-        kspace, maps = slices * samples * (8 * size.coils + 4), slices * samples * 8 * (size.coils + 1)
+        kspace, maps = whole.canonical_bytes(slices, size.coils), slices * samples * 8 * (size.coils + 1)
         source = "the catalogue's counts, a typical matrix"
     found = []
     for stage, folder, known in (("raw", "raw", raw), ("kspace", "data/kspace", kspace), ("maps", "data/maps", maps)):
