@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-for room in ("dpm", "nas", "ueps"):  # for their tiny networks: `priors`, `chain` and `cohort`, `rungs`
+for room in ("dpm", "nas", "ueps", "more"):  # for their tiny networks: `priors`, `chain`, `cohort`, `rungs`, `mixtures`
     sys.path.insert(0, str(Path(__file__).parents[1] / room))
 
 

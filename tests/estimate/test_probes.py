@@ -6,6 +6,7 @@ from pathlib import Path
 
 import chain
 import cohort
+import mixtures
 import priors
 import pytest
 import rungs
@@ -60,6 +61,21 @@ def test_unrolled_networks_cost_what_their_training_does(folder, name):
     flops, parameters = step(recipe, {}, coils)
     assert 2 * flops == pytest.approx(counted(made, 2), rel=0.01)
     assert parameters == sum(p.numel() for p in made.network.parameters())
+
+
+@pytest.mark.parametrize("name", mixtures.DELTAS)
+def test_experts_cost_what_their_training_does_with_a_full_cache(folder, name):
+    recipe = mixtures.recipe(name)
+    path = folder / "mixtures"
+    path.mkdir(exist_ok=True)
+    made = mixtures.objective(recipe, mixtures.volumes(path))
+    made.networks.train()
+    for number in range(made.cache.length):
+        made.step(made.batch([number % 4], number), number, lambda name, loss: None)
+    coils = made.batch([0], 0)["kspace"].shape[1]
+    flops, parameters = step(recipe, {}, coils)
+    assert flops == pytest.approx(counted(made, 1), rel=0.01)
+    assert parameters == sum(p.numel() for p in made.network.parameters() if p.requires_grad)
 
 
 def test_the_unet_costs_what_its_training_does(folder):

@@ -80,6 +80,11 @@ def test_a_prior_sees_the_subjects_that_it_selects(tmp_path):
     brain = sets.size("fastmri-brain", "validation")
     assert validated_on(full.recipes["dpm", "flair"], brain) == round(21842 * 107 / 1378)
     assert validated_on(full.recipes["nas", "aqvae"], brain) == 21842
+    more, both = full.recipes["more", "more"], sets.size("fastmri-seven", "train")
+    assert trained_on(more, both) == round(400 * both.slices / (4469 + 973))
+    assert (
+        validated_on(more, sets.size("fastmri-seven", "validation")) == sets.size("fastmri-seven", "validation").slices
+    )
     demo = scale("demo")
     few = Sets(demo, tmp_path).size("sim-fastmri-brain", "validation")
     assert validated_on(demo.recipes["nas", "base"], few) == 4  # as the recipe says

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,14 @@ from torch.nn.functional import cross_entropy
 from rekon.config import Recipe, UnrolledModel
 from rekon.config.base import check
 from rekon.config.dpm import DiffusionModel
+from rekon.config.more import ExpertsModel
 from rekon.config.nas import DecodingSettings, DistilledModel, TokenizerModel, TransformerModel
 from rekon.errors import UserError
 from rekon.estimate.cost import Recipes
 
 if TYPE_CHECKING:
+    from rekon.more.network import Output
+    from rekon.more.router import Route
     from rekon.nas.tokenizer import Tokenizer
     from rekon.nas.transformer import ScaleTransformer
 
@@ -48,7 +52,7 @@ def probe(recipe: Recipe, recipes: Recipes) -> Probe:
     """The networks of a run. Raises UserError for a kind of run without any."""
     known = {
         "unrolled": _unrolled, "image_unet": _image_unet, "diffusion": _diffusion, "tokenizer": _tokenizer,
-        "transformer": _transformer, "distilled": _distilled,
+        "transformer": _transformer, "distilled": _distilled, "experts": _experts,
     }  # fmt: skip
     if recipe.kind not in known:
         raise UserError(f"{recipe.study}/{recipe.run}: a run of kind {recipe.kind!r} has no network to estimate.")
@@ -66,6 +70,44 @@ def _unrolled(recipe: Recipe, recipes: Recipes) -> Probe:
         return network(torch.empty(1, coils, height, width, dtype=torch.complex64), mask)
 
     return Probe([network], [network], lambda coils: _back(use(coils).mean()), use, use, by_coil=True)
+
+
+def _experts(recipe: Recipe, recipes: Recipes) -> Probe:
+    """A slice goes to as many experts as it always does, here to the first: which ones it gets costs the same."""
+    from rekon.more import experts
+    from rekon.more.network import build
+    from rekon.nn.ssim import ssim
+
+    model = check(ExpertsModel, recipe.model, _source(recipe))
+    network = build(model, recipe.data.size)
+    height, width = recipe.data.size
+    mask = torch.empty((1, width), dtype=torch.bool)
+
+    def mixture(decoders: nn.ModuleList, features: list[Tensor], route: Route) -> Tensor:
+        assert model.router is not None, "without experts nothing is mixed"
+        chosen = range(model.router.top_k)
+        return sum((decoders[i](features) * route.weights_MN[:, i, None, None, None] for i in chosen), torch.zeros(()))
+
+    def output(coils: int) -> Output:
+        with patch.object(experts, "mixture", mixture):
+            return network(torch.empty(1, coils, height, width, dtype=torch.complex64), mask)
+
+    def step(coils: int) -> None:
+        made = output(coils)
+        full_scale = torch.empty(1)
+        loss = 1 - ssim(made.image, torch.empty_like(made.image), "uniform", full_scale).mean()
+        for router, route in zip(network.routers, made.routes, strict=True):
+            assert model.router is not None
+            loss = loss + route.logits_MN.mean()
+            if model.router.cache:
+                kept = route.inputs.expand(model.router.cache, -1, -1, -1)
+                loss = loss + router.logits(router.embed(kept)).mean()
+        _back(loss)
+
+    def use(coils: int) -> Tensor:
+        return output(coils).image
+
+    return Probe([network], [network], step, use, use, by_coil=True)
 
 
 def _image_unet(recipe: Recipe, recipes: Recipes) -> Probe:

@@ -132,9 +132,9 @@ def simulated_shape(simulation: Simulation, index: int) -> Shape:
 
 def trained_on(recipe: Recipe, size: SetSize) -> int:
     """Slices of a set that a run is trained on: all, or those of the subjects that it selects."""
-    if recipe.kind != "diffusion":
+    groups = _groups(recipe)
+    if groups is None:
         return size.slices
-    groups: dict[str, tuple[str, ...]] = recipe.model["contrasts"]
     total = 0.0
     for group, subjects in _selected(recipe).items():
         volumes = sum(size.contrasts.get(contrast, 0) for contrast in groups[group])
@@ -144,18 +144,23 @@ def trained_on(recipe: Recipe, size: SetSize) -> int:
 
 
 def validated_on(recipe: Recipe, size: SetSize) -> int:
-    """Slices of a set that each validation of a run sees; a prior is validated on the contrasts of its training."""
+    """Slices of a set that each validation of a run sees; runs that select are validated on what they train on."""
     assert recipe.training is not None, "nothing to train in this recipe"
     slices = size.slices
-    if recipe.kind == "diffusion":
-        groups = [group for group, subjects in _selected(recipe).items() if subjects != 0]
-        slices = size.of(tuple(contrast for group in groups for contrast in recipe.model["contrasts"][group]))
+    if (groups := _groups(recipe)) is not None:
+        seen = [group for group, subjects in _selected(recipe).items() if subjects != 0]
+        slices = size.of(tuple(contrast for group in seen for contrast in groups[group]))
     return min(slices, recipe.training.validation_slices or slices)
 
 
+def _groups(recipe: Recipe) -> dict[str, tuple[str, ...]] | None:
+    """Contrast groups of the kinds of run that select subjects by them; None of others, which see everything."""
+    return recipe.model.get({"diffusion": "contrasts", "experts": "modalities"}.get(recipe.kind, ""))
+
+
 def _selected(recipe: Recipe) -> dict[str, int | None]:
-    """Contrast group -> subjects of it that a prior sees."""
-    return dict.fromkeys(recipe.model["contrasts"]) if recipe.data.select is None else recipe.data.select
+    """Contrast group -> subjects of it that are seen, None: all."""
+    return dict.fromkeys(_groups(recipe) or ()) if recipe.data.select is None else recipe.data.select
 
 
 def parse_slices(options: list[str]) -> dict[tuple[str, Split], int]:

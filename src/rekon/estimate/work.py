@@ -18,7 +18,7 @@ from rekon.training.schedule import total_steps
 
 Stage = Literal["training", "validation", "tokens", "tuning", "scoring"]
 # kind of run -> its network is used in bf16 where it was trained so
-_HALF = ("unrolled", "transformer", "distilled")
+_HALF = ("unrolled", "transformer", "distilled", "experts")
 
 
 @dataclass(frozen=True)
