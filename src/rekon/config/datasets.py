@@ -14,7 +14,8 @@ from rekon.config.stack import Stack
 class Sequence(Strict):
     """A pulse sequence; times in ms, flip angle in degrees."""
 
-    kind: Literal["spin_echo", "inversion_recovery", "gradient_echo", "mprage", "mp2rage"]
+    # mp2rage_first: the first of mp2rage's two trains is read; ti and flip are the second one's for both
+    kind: Literal["spin_echo", "inversion_recovery", "gradient_echo", "mprage", "mp2rage", "mp2rage_first"]
     tr: float = Field(gt=0)
     te: float = Field(gt=0)
     ti: float | None = Field(default=None, gt=0)
@@ -24,7 +25,7 @@ class Sequence(Strict):
 
     @model_validator(mode="after")
     def _needs_ti(self) -> Sequence:
-        if self.kind in ("inversion_recovery", "mprage", "mp2rage") and self.ti is None:
+        if self.kind in ("inversion_recovery", "mprage", "mp2rage", "mp2rage_first") and self.ti is None:
             raise ValueError(f"a sequence of kind {self.kind!r} needs 'ti', the inversion time in ms")
         return self
 
@@ -45,6 +46,7 @@ class Simulation(Strict):
     thickness: float = Field(gt=0)
     coils: tuple[int, ...] = Field(min_length=1)  # subject i gets coils[i modulo length]
     coil_distance: float = Field(gt=0)  # of the coil loops' centres from the isocentre
+    cohort: str | None = None  # sets of one cohort scan the same subjects, in the same pose, with the same coils
     lesion: Literal["stroke"] | None = None  # that every subject has: an acute infarct
     snr: float = Field(gt=0)  # brightest tissue over noise standard deviation in the fully sampled RSS image, about
     seed: int = 0
@@ -66,7 +68,7 @@ class Simulation(Strict):
         """A set without a lesion or repetitions is written without the key: its files are not made again because others
         have one."""
         value: dict[str, Any] = plain(self)
-        for name, absent in (("lesion", None), ("repetitions", 1)):
+        for name, absent in (("cohort", None), ("lesion", None), ("repetitions", 1)):
             if value[name] == absent:
                 del value[name]
         return value

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,8 @@ from rekon.errors import UserError
 from rekon.physics.fft import fftc, ifftc
 
 ACQUIRED = 0.85  # of kz
+CONTRAST = "T1"  # of all files
+_NAME = re.compile(r"(e\d+s\d+)_P\d+")  # of the publishers' files: subject, then the scanner's number
 _AXES = "float32 (readout, ky, kz, 2 x coils)"
 
 
@@ -121,7 +124,9 @@ def _axial(file: _File, dataset: Dataset) -> RawVolume:
         return canonical(mirrored(out, stack))
 
     header = _header(file, dataset, (1, 2), thickness=stack.voxel[0], acquired=(0, file.acquired))
-    return RawVolume((len(kept), file.coils, file.ky, file.kz), read_slice, header, dataset.reference)
+    return RawVolume(
+        (len(kept), file.coils, file.ky, file.kz), read_slice, header, dataset.reference, _attrs(file.path)
+    )
 
 
 def _sagittal(file: _File, dataset: Dataset, scratch: Path | None, cleanup: contextlib.ExitStack) -> RawVolume:
@@ -139,7 +144,7 @@ def _sagittal(file: _File, dataset: Dataset, scratch: Path | None, cleanup: cont
         return canonical(mirrored(fftc(one, -2), stack))
 
     header = _header(file, dataset, (0, 1), thickness=stack.voxel[2])
-    return RawVolume((len(kept), file.coils, rows, file.ky), read_slice, header, dataset.reference)
+    return RawVolume((len(kept), file.coils, rows, file.ky), read_slice, header, dataset.reference, _attrs(file.path))
 
 
 def _fill(turned: Turned, file: _File, kept: range) -> None:
@@ -162,6 +167,11 @@ def _header(
     rows = height + height % 2
     made = full_header((rows, width), file.coils, dataset.vendor, dataset.field_strength, fov, acquired)
     return replace(made, thickness=thickness)
+
+
+def _attrs(path: Path) -> dict[str, str]:
+    found = _NAME.match(path.name)
+    return {"acquisition": CONTRAST, **({"patient_id": found[1]} if found else {})}
 
 
 def _stack(dataset: Dataset) -> Stack:

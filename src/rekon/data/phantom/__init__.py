@@ -10,6 +10,7 @@
     signal    Bloch steady-state equations
     coils     Biot-Savart loops
     acquire   k-space of a continuous-looking object: off-resonance, noise, oversampling, zero-padded phase encodes
+    slab      the same in 3D, for formats of 3D scans
     measurement  a scan and what its file says about it
     writers   one writer per raw format; rawfile is fastMRI's
     cohort    which volumes there are, and one volume as a file

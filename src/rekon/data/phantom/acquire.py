@@ -74,6 +74,7 @@ class Scan:
     tissues: Floats  # (tissue, slice, h, w), fractions in the order of tissue.NAMES
     noise: float  # standard deviation of the complex noise in k-space and, orthonormal FFT, in each coil image
     positions: Floats  # (slice, h, w, 3), mm
+    gain: float  # what signals, as fractions of a water magnetisation, were multiplied by
 
 
 def scan(
@@ -84,11 +85,12 @@ def scan(
     view: View,
     centre: tuple[float, float, float],
     rng: np.random.Generator,
+    subslices: int = SUBSLICES,
 ) -> Scan:
     """Acquire one volume.
 
     contrast: key of `simulation.sequences`; coils: how many; centre: mm, of the volume; rng: the acquisition's
-    stream (receive array, phase, tissue properties, noise).
+    stream (receive array, phase, tissue properties, noise); subslices: at least 2, drawn through a slice's thickness.
     """
     sequence = simulation.sequences[contrast]
     tissue = relaxation(simulation.field, sequence.contrast_agent, rng)
@@ -105,8 +107,8 @@ def scan(
     to_H *= np.float32(cell / np.sqrt(H0 * W))
     u = [np.asarray(axis, np.float32) for axis in (rows, columns, normal)]
     plane = x_H[:, None, None] * u[0] + x_W[None, :, None] * u[1]
-    half = (SUBSLICES - 1) / 2
-    depth = (np.arange(SUBSLICES) - half) / SUBSLICES * simulation.thickness
+    half = (subslices - 1) / 2
+    depth = (np.arange(subslices) - half) / subslices * simulation.thickness
     through = (depth[:, None] * u[2]).astype(np.float32)
     phase = SmoothPhase(rng, np.linalg.norm(plane, axis=-1).max())
     taper = excitation(x_H, simulation.fov[0])[:, None]
@@ -145,7 +147,7 @@ def scan(
             turns = np.float32(hz_per_ppm * sequence.te / 1000)  # per ppm
             above, below = (on_plane(anatomy.off_resonance, plane_s + end, SMOOTH) for end in (through[0], through[-1]))
             # through the slice the phase spreads; in the plane the grid is fine enough to show it by itself
-            magnitude *= np.sinc(turns * (above - below) * np.float32(SUBSLICES / (SUBSLICES - 1)))
+            magnitude *= np.sinc(turns * (above - below) * np.float32(subslices / (subslices - 1)))
             angle = angle + np.float32(np.pi) * turns * (above + below)
         objects[s] = magnitude * taper * np.exp(1j * angle)
         for c in range(coils):  # one by one: small arrays stay in the cache and are not paged in anew
@@ -157,7 +159,7 @@ def scan(
         array *= np.float32(gain)
     sigma = brightest(image, maps) / simulation.snr
     kspace = measured(clean, sigma, simulation.phase_lines, rng)
-    return Scan(kspace, clean, image, maps, objects, tissues, sigma, positions)
+    return Scan(kspace, clean, image, maps, objects, tissues, sigma, positions, float(gain))
 
 
 def measured(clean: Complex, sigma: float, phase_lines: int, rng: np.random.Generator) -> Complex:

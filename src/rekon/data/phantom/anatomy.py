@@ -200,7 +200,7 @@ class Head:
             if kind == "spot":
                 over(out, INDEX["oedema"], 0.8 * inside(d - radius - 0.8 * folds, 1.0) * (1 - csf))
                 continue
-            if d.min() > 3 * radius:
+            if not d.size or d.min() > 3 * radius:
                 continue
             mostly_white = np.clip(out[INDEX["white"]] * 1.3, 0, 1)
             over(out, INDEX["oedema"], inside(d - 1.9 * radius - 2.5 * folds, 3.0) * mostly_white)

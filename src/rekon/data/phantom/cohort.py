@@ -12,6 +12,7 @@ from rekon.config.datasets import Dataset, Simulation, Split
 from rekon.data.phantom.acquire import Anatomy, Scan, View, measured, scan
 from rekon.data.phantom.measurement import Measurement
 from rekon.data.phantom.names import contrasts_of, repetitions, subject_number, volumes
+from rekon.data.phantom.slab import FORMATS, scan_slab
 from rekon.data.phantom.writers import write_raw
 from rekon.randomness import generator
 
@@ -26,7 +27,8 @@ def default_view(simulation: Simulation, dataset: Dataset | None) -> View:
 
 
 def subject(dataset_name: str, simulation: Simulation, number: int, view: View) -> Anatomy:
-    """Anatomy of a subject; another set's subject of the same number is another person."""
+    """Anatomy of a subject; another set's, if not of one cohort, is another person."""
+    dataset_name = simulation.cohort or dataset_name
     rng = generator(simulation.seed, f"phantom/{dataset_name}/anatomy", index=number)
     if simulation.phantom == "knee":
         from rekon.data.phantom.knee import Knee
@@ -47,15 +49,31 @@ def simulated_scan(
     dataset_name: str, simulation: Simulation, split: Split, index: int, dataset: Dataset | None = None
 ) -> Scan:
     """The index-th volume of a split with all that is true about it: object, tissues, maps, noise-free k-space."""
+    anatomy, contrast, coils, view, centre, rng = _arranged(dataset_name, simulation, split, index, dataset)
+    return scan(anatomy, simulation, contrast, coils, view, centre, rng)
+
+
+def simulated_slab(dataset_name: str, simulation: Simulation, split: Split, index: int, dataset: Dataset) -> Scan:
+    """The index-th volume of a split of a set that is acquired in 3D."""
+    anatomy, contrast, coils, view, centre, rng = _arranged(dataset_name, simulation, split, index, dataset)
+    # a stream of its own: the echoes of a subject have all else in common
+    own = generator(simulation.seed, f"phantom/{dataset_name}/noise", index=subject_number(split, index))
+    return scan_slab(anatomy, simulation, contrast, coils, view, centre, rng, own, dataset.format)
+
+
+def _arranged(
+    dataset_name: str, simulation: Simulation, split: Split, index: int, dataset: Dataset | None
+) -> tuple[Anatomy, str, int, View, tuple[float, float, float], np.random.Generator]:
+    """Subject, contrast, number of coils, view, centre of the volume and the acquisition's stream."""
     number = subject_number(split, index)
     view = default_view(simulation, dataset)
     contrast = contrasts_of(simulation)[index % len(simulation.sequences)]
     anatomy = subject(dataset_name, simulation, number, view)
-    rng = generator(simulation.seed, f"phantom/{dataset_name}/acquisition", index=number)
+    rng = generator(simulation.seed, f"phantom/{simulation.cohort or dataset_name}/acquisition", index=number)
     centre = np.array(HEAD_CENTRE[view] if simulation.phantom == "brain" else (0.0, 0.0, 0.0))
     centre = centre + rng.normal(0, 2.0, 3)
     coils = simulation.coils[index % len(simulation.coils)]
-    return scan(anatomy, simulation, contrast, coils, view, (centre[0], centre[1], centre[2]), rng)
+    return anatomy, contrast, coils, view, (centre[0], centre[1], centre[2]), rng
 
 
 def simulate(
@@ -72,7 +90,10 @@ def simulate(
     dataset: the set's catalogue entry, which knows format, view and vendor; default fastMRI. repetition: of the scan,
     counted from 0; repetitions differ by their noise. Raises UserError when the disk is full.
     """
-    made = simulated_scan(dataset_name, simulation, split, index, dataset)
+    if dataset is not None and dataset.format in FORMATS:
+        made = simulated_slab(dataset_name, simulation, split, index, dataset)
+    else:
+        made = simulated_scan(dataset_name, simulation, split, index, dataset)
     volume = volumes(dataset_name, simulation, split, index + 1)[-1]
     if repetition:
         again = generator(
@@ -84,5 +105,6 @@ def simulate(
             replace(volume, name=repetitions(volume.name, simulation)[repetition]),
         )
     rng = generator(simulation.seed, f"phantom/{dataset_name}/scanner", index=subject_number(split, index))
+    view = default_view(simulation, dataset)
     vendor, raw_format = (dataset.vendor, dataset.format) if dataset else ("simulated", "fastmri")
-    write_raw(out_path, raw_format, Measurement(made, simulation, volume, vendor, rng))
+    write_raw(out_path, raw_format, Measurement(made, simulation, volume, vendor, rng, view))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rekon.config.datasets import Sequence, Simulation
-from rekon.data.phantom.acquire import Scan
+from rekon.data.phantom.acquire import Scan, View
 from rekon.data.phantom.names import VolumeId
 
 
@@ -16,8 +16,8 @@ class Measurement:
     """One volume to be written.
 
     scan.kspace: complex64 (slice, coil, H oversampled, W), centred, orthonormal FFT, phase encodes that were not
-    acquired are 0. rng: for what a scanner adds and its format keeps (receiver gains, echo phases, ...); equal
-    generators give equal files.
+    acquired are 0; of a 3D format as `slab.scan_slab` gives it. rng: for what a scanner adds and its format keeps
+    (receiver gains, echo phases, ...); equal generators give equal files.
     """
 
     scan: Scan
@@ -25,6 +25,7 @@ class Measurement:
     volume: VolumeId
     vendor: str
     rng: np.random.Generator
+    view: View = "axial"
 
     @property
     def sequence(self) -> Sequence:

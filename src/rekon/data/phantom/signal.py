@@ -43,14 +43,21 @@ def gradient_echo(tissue: Relaxation, tr: float, te: float, flip: float) -> Arra
 
 
 def mprage(
-    tissue: Relaxation, tr: float, te: float, ti: float, flip: float, spacing: float = SPACING, before: float = 0.0
+    tissue: Relaxation,
+    tr: float,
+    te: float,
+    ti: float,
+    flip: float,
+    spacing: float = SPACING,
+    before: float = 0.0,
+    read_before: bool = False,
 ) -> Array:
     """(tissue,) signal at the centre of a train of TRAIN excitations, `ti` ms after an inversion repeated every `tr`.
 
     Steady state over inversions: Mz is propagated through inversion, recovery, the train (Mz → Mz cos α with
     recovery in between) and recovery; every step is affine in Mz, so the fixed point is exact. `spacing`:
     between excitations. `before`: flip angle in degrees of a train of spacing SPACING centred on FIRST_TRAIN, as in
-    MP2RAGE; 0 for none. Times in ms.
+    MP2RAGE; 0 for none. read_before: the signal at that train's centre instead. Times in ms.
     """
     first, duration = TRAIN * SPACING, TRAIN * spacing
 
@@ -67,21 +74,22 @@ def mprage(
 
     def cycle(state: tuple[Array, Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         state = (-state[0], -state[1])
-        clock = 0.0
+        clock, early = 0.0, state
         if before:
             state = recover(state, FIRST_TRAIN - first / 2)
-            state = pulses(state, TRAIN, before, SPACING)
+            early = pulses(state, TRAIN // 2, before, SPACING)
+            state = pulses(early, TRAIN - TRAIN // 2, before, SPACING)
             clock = FIRST_TRAIN + first / 2
         state = recover(state, max(ti - duration / 2 - clock, 0.0))
         centre = pulses(state, TRAIN // 2, flip, spacing)
         state = pulses(centre, TRAIN - TRAIN // 2, flip, spacing)
-        return recover(state, max(tr - ti - duration / 2, 0.0)), centre
+        return recover(state, max(tr - ti - duration / 2, 0.0)), early if read_before else centre
 
     one, zero = np.ones_like(tissue.t1), np.zeros_like(tissue.t1)
     (gain, offset), centre = cycle((one, zero))
     start = offset / (1 - gain)
     mz = centre[0] * start + centre[1]
-    return tissue.pd * mz * np.sin(np.deg2rad(flip)) * np.exp(-te / tissue.t2_star)
+    return tissue.pd * mz * np.sin(np.deg2rad(before if read_before else flip)) * np.exp(-te / tissue.t2_star)
 
 
 def signal(sequence: Sequence, tissue: Relaxation) -> Array:
@@ -98,6 +106,8 @@ def signal(sequence: Sequence, tissue: Relaxation) -> Array:
             value = mprage(tissue, s.tr, s.te, s.ti or 0.0, s.flip)
         case "mp2rage":
             value = mprage(tissue, s.tr, s.te, s.ti or 0.0, s.flip, SECOND_SPACING, FIRST_FLIP)
+        case "mp2rage_first":
+            value = mprage(tissue, s.tr, s.te, s.ti or 0.0, s.flip, SECOND_SPACING, FIRST_FLIP, read_before=True)
     if s.kind in ("spin_echo", "inversion_recovery") and not s.contrast_agent:
         value = np.where([t.flow for t in TABLE.values()], FLOW_VOID * value, value)
     if s.fat_saturation:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rekon.data.phantom import fse, m4raw, rawfile
+from rekon.data.phantom import ahead, cc359, fse, m4raw, rawfile
 from rekon.data.phantom.measurement import Measurement
 from rekon.errors import UserError
 
 WRITERS: dict[str, Callable[[Path | str, Measurement], None]] = {
+    "ahead": ahead.write,
+    "cc359": cc359.write,
     "fastmri": rawfile.write,
     "m4raw": m4raw.write,
     "stanford-fse": fse.write,
