@@ -104,6 +104,15 @@ def test_files_are_as_published(file, made, kind):
         ismrmrd.xsd.CreateFromDocument(xml)
 
 
+def test_fastmri_s_own_loader_reads_the_files(tmp_path):
+    mri_data = pytest.importorskip("fastmri.data.mri_data", reason="the fastmri package is not installed")
+    made = scan("T2")
+    m4raw.write(tmp_path / "sub_T201.h5", made)
+    kspace, _, target, *_ = mri_data.SliceDataset(root=tmp_path, challenge="multicoil")[1]
+    assert difference(ifft2c(kspace), truth(made)[1]) < 1e-5
+    np.testing.assert_allclose(target, rss(truth(made)[1], 0), rtol=1e-4, atol=1e-6)
+
+
 def test_gradient_echoes_as_published_converters_turn_them(tmp_path):
     """roll, transpose, flip: gives the RSS image that the scan has; a column more or less does not."""
     made = scan("GRE")

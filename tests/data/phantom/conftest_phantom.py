@@ -35,3 +35,4 @@ def scanned(name: str, index: int = 0, **changes: object) -> Scan:
 
 
 SETS = tuple(name for name, entry in load(Catalogue, CATALOGUE).root.items() if entry.simulation is not None)
+FASTMRI_SETS = tuple(name for name in SETS if catalogue()[name].format == "fastmri")

@@ -61,9 +61,9 @@ def test_subjects_have_their_own_anatomy() -> None:
     assert np.linalg.norm(a - b) > 0.2 * np.linalg.norm(a)
 
 
-def test_file_is_what_fastmri_ships(tmp_path: Path, every_set: str) -> None:
-    path = write(tmp_path, every_set, phase_lines=52)
-    entry = catalogue()[every_set]
+def test_file_is_what_fastmri_ships(tmp_path: Path, fastmri_set: str) -> None:
+    path = write(tmp_path, fastmri_set, phase_lines=52)
+    entry = catalogue()[fastmri_set]
     with h5py.File(path) as file:
         kspace, rss = file["kspace"], file["reconstruction_rss"]
         assert kspace.shape == (2, 4, 128, 64)
@@ -74,7 +74,7 @@ def test_file_is_what_fastmri_ships(tmp_path: Path, every_set: str) -> None:
         assert file.attrs["acquisition"] in entry.simulation.sequences
         assert file.attrs["max"] == pytest.approx(rss[()].max())
         assert file.attrs["norm"] == pytest.approx(np.linalg.norm(rss[()]), rel=1e-5)
-        assert file.attrs["patient_id"] == f"{every_set}-20000"
+        assert file.attrs["patient_id"] == f"{fastmri_set}-20000"
         root = ElementTree.fromstring(file["ismrmrd_header"][()])
         acquired = np.abs(kspace[()]).sum(axis=(0, 1, 2)) > 0
     n = {"i": "http://www.ismrm.org/ISMRMRD"}
