@@ -17,7 +17,7 @@ setup:  ## the environment in .venv; at once when it is there
 
 demo: setup  ## the whole workflow on the simulated cohort, then: are data and weights the committed ones?
 	@# the report is in git, so `all` alone has nothing to do in a clone; the tracked runs are not
-	$(BIN)/snakemake --cores $(CORES) --max-jobs-per-timespan 1000/100s all log_mlflow
+	$(BIN)/snakemake --cores $(CORES) --max-jobs-per-timespan 1000/10s all log_mlflow
 	@$(BIN)/rekon versions runs/demo/plan.json
 
 test: setup  ## all tests
