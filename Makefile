@@ -7,7 +7,7 @@ CORES ?= 2
 BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint format schemas ui report bench lock clean
+.PHONY: help setup demo test test-slurm lint format schemas ui report bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,10 @@ demo: setup  ## the whole workflow on the simulated cohort, then: are data and w
 
 test: setup  ## all tests
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile $(PYTEST)
+
+test-slurm: setup  ## the workflow on a Slurm cluster of this machine's own, and what clusters do to jobs
+	@tests/cluster/install.sh
+	$(BIN)/python -m pytest -m slurm tests/cluster $(PYTEST)
 
 lint: setup  ## formatters, linters, types, Snakemake's own linter
 	$(BIN)/ruff check src tests benchmarks

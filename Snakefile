@@ -30,11 +30,13 @@ except UserError as error:
 
 SCALE = plan.scale.scale
 COMPUTE = plan.scale.compute
-# `rekon` must be found when snakemake is called by its path, without an activated environment; the mirror is no
-# parameter of a rule, because where a file came from must not make anything rerun
+# `rekon` must be found when snakemake is called by its path, without an activated environment; where a file came from
+# and over how many nodes a job is spread are no parameters of a rule, because they must not make anything rerun
 shell.prefix(
+    "trap '[ $? != 137 ] || echo killed from outside, most likely for want of memory: raise compute.memory_gb in the "
+    "file of the scale under config/, or mem_mb in the profile >&2' EXIT; "
     f"command -v rekon >/dev/null || export PATH='{Path(sys.executable).parent}':\"$PATH\"; "
-    f"export REKON_MIRROR='{plan.scale.mirror or ''}'; "
+    f"export REKON_MIRROR='{plan.scale.mirror or ''}' REKON_NODES={COMPUTE.nodes}; "
 )
 
 
@@ -42,6 +44,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/cluster.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/masks.smk"
 include: "workflow/rules/training.smk"

@@ -31,8 +31,8 @@ rule tune_zeta:
     threads: COMPUTE.threads
     resources:
         gpu=min(COMPUTE.gpus, 1),
-        mem_mb=COMPUTE.memory_gb * 1024,
-        runtime=int(COMPUTE.hours * 60),
+        mem_mb=SHARE_MB,
+        runtime=LONGEST,
     params:
         named=weight_options,
     shell:
@@ -59,8 +59,8 @@ rule inspect_dpm:
     threads: COMPUTE.threads
     resources:
         gpu=min(COMPUTE.gpus, 1),
-        mem_mb=COMPUTE.memory_gb * 1024,
-        runtime=int(COMPUTE.hours * 60),
+        mem_mb=SHARE_MB,
+        runtime=LONGEST,
     shell:
         "rekon inspect dpm {input.plan} --output {output} --threads {threads} > {log} 2>&1"
 
@@ -87,8 +87,8 @@ rule reader_arm:
     threads: COMPUTE.threads
     resources:
         gpu=min(COMPUTE.gpus, 1),
-        mem_mb=COMPUTE.memory_gb * 1024,
-        runtime=int(COMPUTE.hours * 60),
+        mem_mb=SHARE_MB,
+        runtime=LONGEST,
     params:
         named=use_options,
     shell:

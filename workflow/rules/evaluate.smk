@@ -20,8 +20,8 @@ rule evaluate:
     threads: COMPUTE.threads
     resources:
         gpu=min(COMPUTE.gpus, 1),
-        mem_mb=COMPUTE.memory_gb * 1024,
-        runtime=int(COMPUTE.hours * 60),
+        mem_mb=SHARE_MB,
+        runtime=LONGEST,
     params:
         settings=lambda wc: dumps(scoring(plan.evaluation(wc.run.split("/")[0]))),
         named=evaluation_options,

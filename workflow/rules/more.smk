@@ -23,8 +23,8 @@ rule inspect_more:
     threads: COMPUTE.threads
     resources:
         gpu=min(COMPUTE.gpus, 1),
-        mem_mb=COMPUTE.memory_gb * 1024,
-        runtime=int(COMPUTE.hours * 60),
+        mem_mb=SHARE_MB,
+        runtime=LONGEST,
     shell:
         "rekon inspect more {input.plan} --output {output} --threads {threads} > {log} 2>&1"
 

@@ -26,8 +26,8 @@ rule tokenise:
     threads: COMPUTE.threads
     resources:
         gpu=min(COMPUTE.gpus, 1),
-        mem_mb=COMPUTE.memory_gb * 1024,
-        runtime=int(COMPUTE.hours * 60),
+        mem_mb=SHARE_MB,
+        runtime=LONGEST,
     shell:
         "rekon tokenise {input.recipe} --manifest {input.manifest} --weights {input.weights} --output {output}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
@@ -69,8 +69,8 @@ rule inspect_nas:
     threads: COMPUTE.threads
     resources:
         gpu=min(COMPUTE.gpus, 1),
-        mem_mb=COMPUTE.memory_gb * 1024,
-        runtime=int(COMPUTE.hours * 60),
+        mem_mb=SHARE_MB,
+        runtime=LONGEST,
     shell:
         "rekon inspect nas {input.plan} --output {output} --threads {threads} > {log} 2>&1"
 

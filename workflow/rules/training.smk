@@ -36,11 +36,13 @@ rule train_unrolled:
     priority: 10  # the long jobs first: the short ones fill the gaps
     conda:
         "../../envs/rekon.yaml"
-    threads: COMPUTE.threads
+    threads: COMPUTE.threads * max(1, PROCESSES // COMPUTE.nodes)
     resources:
+        **SPREAD,
         gpu=COMPUTE.gpus,
+        gpu_mem_mb=training_gpu_mb,
         mem_mb=COMPUTE.memory_gb * 1024,
-        runtime=int(COMPUTE.hours * 60),
+        runtime=training_minutes,
         workers=COMPUTE.workers,
     params:
         state=f"work/{SCALE}/{{run}}",

@@ -17,7 +17,8 @@ rule inspect_ueps:
     threads: COMPUTE.threads
     resources:
         gpu=min(COMPUTE.gpus, 1),
-        mem_mb=COMPUTE.memory_gb * 1024,
+        mem_mb=SHARE_MB,
+        runtime=LONGEST,
     shell:
         "rekon inspect ueps {input.plan} --output {output} --threads {threads} > {log} 2>&1"
 

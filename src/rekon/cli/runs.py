@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,11 +41,19 @@ def train(
     parent: Parents = NONE,
     tokens: Annotated[list[str], typer.Option(help="SPLIT=FILE: cached tokens.", metavar="SPLIT=FILE")] = NONE,
     backbone: Backbones = NONE,
-    threads: Threads = 1,
+    threads: Annotated[int, typer.Option(help="CPU threads on a node, shared by its processes.")] = 1,
     gpus: Gpus = 0,
+    nodes: Annotated[
+        int, typer.Option(help="Nodes of the Slurm job to spread over.", envvar="REKON_NODES", show_envvar=False)
+    ] = 1,
     workers: Annotated[int, typer.Option(help="Processes that load data.")] = 0,
     wall_minutes: Annotated[float, typer.Option(help="Wall time of the job; before it ends: save, exit 75.")] = 0,
-    max_minutes: Annotated[float, typer.Option(help="Train at most so long, then save and exit 75.")] = 0,
+    max_minutes: Annotated[
+        float,
+        typer.Option(
+            help="Train at most so long, then save and exit 75.", envvar="REKON_MAX_MINUTES", show_envvar=False
+        ),
+    ] = 0,
 ) -> None:
     """Train a run, or go on with it: the same command resumes, and ends with the same weights, byte for byte.
 
@@ -56,18 +63,20 @@ def train(
     from rekon.studies.kinds import Sources
     from rekon.studies.train import train as run
 
-    if gpus > 1 and "WORLD_SIZE" not in os.environ:  # one process per GPU, each of which comes here again
-        from rekon.training.distributed import launch
+    processes = max(gpus, nodes)
+    threads = max(1, threads * nodes // processes)
+    if processes > 1:  # one per GPU (without GPUs one per node), each of which comes here again
+        from rekon.training.distributed import launch, started
 
-        raise typer.Exit(launch(gpus, ["-m", "rekon", *sys.argv[1:]]))
-    budget = max_minutes or (wall_minutes - max(2.0, 0.05 * wall_minutes) if wall_minutes else None)
+        if not started():
+            raise typer.Exit(launch(processes, ["-m", "rekon", *sys.argv[1:]], nodes, threads, gpus))
     sources = Sources(
         train, validation, files_of(parent, "parent"), files_of(tokens, "tokens"), files_of(backbone, "backbone")
     )
     finished = run(
         read_recipe(recipe), sources, weights=weights, metrics=metrics, provenance=provenance,
         state=state, compute=compute_of(threads, gpus, workers),
-        max_minutes=budget,
+        max_minutes=max_minutes or (training_minutes(wall_minutes) if wall_minutes else None),
     )  # fmt: skip
     if not finished:
         raise typer.Exit(BUDGET_EXIT)
@@ -139,6 +148,11 @@ def evaluate(
         settings=model_of(EvaluationSettings, settings, "--settings"), backbones=files_of(backbone, "backbone"),
         scores=scores, panel=panel, provenance=provenance, compute=compute_of(threads, gpus),
     )  # fmt: skip
+
+
+def training_minutes(wall_minutes: float) -> float:
+    """Minutes of a job's wall time to train in: less what saving takes, and what passed before this process began."""
+    return wall_minutes - min(max(2.0, 0.05 * wall_minutes), 0.5 * wall_minutes)
 
 
 def files_of(options: Iterable[str], name: str) -> dict[str, Path]:

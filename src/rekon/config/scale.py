@@ -38,11 +38,18 @@ class Compute(Strict):
     """What a job may use. None of it changes a result's definition."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    gpus: int = Field(default=0, ge=0)  # per training job
-    threads: int = Field(default=1, ge=1)
-    workers: int = Field(default=0, ge=0)  # data loading processes
+    gpus: int = Field(default=0, ge=0)  # per training job, a process each
+    nodes: int = Field(default=1, ge=1)  # that a training job is spread over, evenly
+    threads: int = Field(default=1, ge=1)  # of each process
+    workers: int = Field(default=0, ge=0)  # data loading processes, of each process
     memory_gb: int = Field(default=4, ge=1)
-    hours: float = Field(default=1.0, gt=0)  # wall time asked for per training job
+    hours: float = Field(default=1.0, gt=0)  # most wall time to ask for per job
+
+    @model_validator(mode="after")
+    def _even(self) -> Compute:
+        if self.gpus % self.nodes:
+            raise ValueError(f"'gpus' {self.gpus} must be a multiple of 'nodes' {self.nodes}")
+        return self
 
 
 class ScaleStudy(Strict):

@@ -1,4 +1,4 @@
-"""Where training runs: device, threads, determinism, and several processes side by side (torchrun).
+"""Where training runs: device, threads, determinism, and several processes side by side (`launch` starts them).
 
 Data parallel by hand: every process takes an equal share of each batch, and gradients are averaged between
 back-propagation and clipping. Unlike a wrapper around the network this serves any number of networks and optimisers
@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +23,7 @@ from torch import Tensor, nn
 from rekon.config import Compute
 from rekon.errors import UserError
 
+_BY_SRUN = "REKON_RANKS_BY_SRUN"  # set for the processes that `launch` starts through srun
 _BUCKET = 2**25  # elements per message: large enough for full bandwidth, small enough to spare memory
 
 
@@ -38,11 +43,12 @@ class Place:
 
 @contextlib.contextmanager
 def place(compute: Compute) -> Iterator[Place]:
-    """Set threads and determinism, and join the other processes if torchrun started this one.
+    """Set threads and determinism, and join the other processes if `launch` (or torchrun) started this one.
 
     Equal seeds give equal bytes from here on: on the CPU for a given number of threads, on a GPU because operations
     without a deterministic form are refused. Raises UserError when a GPU is asked for and there is none.
     """
+    _take_ranks_of_slurm()
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     device = choose_device(compute)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a fixed workspace
@@ -81,19 +87,58 @@ def choose_device(compute: Compute) -> torch.device:
     return torch.device("cuda", local)
 
 
-def launch(processes: int, arguments: Sequence[str]) -> int:
-    """Run `python ARGUMENTS` in `processes` processes through torchrun; returns the exit code of the first to fail.
+def launch(processes: int, arguments: Sequence[str], nodes: int = 1, threads: int = 1, gpus: int = 0) -> int:
+    """Run `python ARGUMENTS` in `processes` processes; returns the exit code of the first to fail, 0 when none does.
 
-    torchrun itself reports every failure as 1, which would hide "out of time, run again" (75).
+    On one node torchrun starts them, on several `srun`, inside a Slurm job that holds these nodes; threads: cores of
+    each process, gpus: of all together (both for Slurm). When one is lost the others are ended, and a line says so.
     """
+    if nodes > 1:
+        return _launch_on_nodes(processes, arguments, nodes, threads, gpus)
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main
 
     try:
         main(["--standalone", "--nproc-per-node", str(processes), *arguments])
-    except ChildFailedError as error:
-        return abs(error.get_first_failure()[1].exitcode) or 1
+    except ChildFailedError as error:  # torchrun itself would exit 1, and hide "out of time, run again" (75)
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            _tell_loss(f"process {rank + 1} of {processes} was lost ({failure.signal_name()})")
+        return abs(failure.exitcode) or 1
     return 0
+
+
+def started() -> bool:
+    """Whether this process is one of those that `launch` started."""
+    return "WORLD_SIZE" in os.environ or _BY_SRUN in os.environ
+
+
+def _launch_on_nodes(processes: int, arguments: Sequence[str], nodes: int, threads: int, gpus: int) -> int:
+    if shutil.which("srun") is None or "SLURM_JOB_ID" not in os.environ:
+        raise UserError(
+            f"key 'compute.nodes': {nodes} nodes need a Slurm job that holds them; on one machine set it to 1."
+        )
+    with socket.create_server(("", 0)) as free:
+        port = free.getsockname()[1]
+    spread = [f"--nodes={nodes}", f"--ntasks={processes}", f"--cpus-per-task={threads}", "--kill-on-bad-exit=1"]
+    met = {_BY_SRUN: "1", "MASTER_ADDR": socket.gethostname(), "MASTER_PORT": str(port)}  # the first is on this node
+    command = ["srun", *spread, *([f"--gpus={gpus}"] if gpus else []), sys.executable, *arguments]
+    code = subprocess.run(command, env={**os.environ, **met}, check=False).returncode
+    if code > 128 or code < 0:
+        number = code - 128 if code > 128 else -code
+        _tell_loss(f"a process of {processes} was lost (signal {number})")
+    return abs(code)
+
+
+def _take_ranks_of_slurm() -> None:
+    """Put what `srun` tells a process where torch looks for it."""
+    if _BY_SRUN in os.environ:
+        for name, told in (("RANK", "PROCID"), ("LOCAL_RANK", "LOCALID"), ("WORLD_SIZE", "NTASKS")):
+            os.environ[name] = os.environ[f"SLURM_{told}"]
+
+
+def _tell_loss(what: str) -> None:
+    print(f"rekon: {what}; the others were ended. The same command goes on from the last saved state.", file=sys.stderr)
 
 
 def share(items: Sequence) -> Sequence:

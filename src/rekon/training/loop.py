@@ -25,6 +25,7 @@ from rekon.training.distributed import Place
 from rekon.training.history import History, Tally
 from rekon.training.objective import Objective, move
 from rekon.training.progress import Progress, duration
+from rekon.training.sole import sole
 from rekon.training.state import State, identity, load_state, remove_leftovers, save_state
 from rekon.training.stopping import BudgetReached, noted_signals, obey
 from rekon.training.weights import save_weights
@@ -62,7 +63,7 @@ def train(
     Raises BudgetReached after `max_minutes`, UserError when a value stops being finite, and on SIGINT or SIGTERM
     KeyboardInterrupt or SystemExit; the state is saved first, except by the UserError.
     """
-    with distributed.place(compute) as place, noted_signals() as caught:
+    with distributed.place(compute) as place, noted_signals() as caught, sole(state_dir, place.main):
         run = _Run(build, recipe, out, state_dir, place, dict(inputs or {}))
         run.train(compute.workers, max_minutes, save_seconds, caught)
         run.finish()

@@ -15,7 +15,10 @@ class BudgetReached(Exception):
 
 @contextlib.contextmanager
 def noted_signals() -> Iterator[list[int]]:
-    """Note SIGINT and SIGTERM in a list instead of dying in the middle of a step; a second one acts as usual."""
+    """Note SIGINT and SIGTERM in a list instead of dying in the middle of a step; a second SIGINT acts as usual.
+
+    A second SIGTERM does not: where Slurm ends a job, its launchers hand on what every process has had already.
+    """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # Python refuses handlers elsewhere
         yield caught
@@ -24,7 +27,8 @@ def noted_signals() -> Iterator[list[int]]:
 
     def note(number: int, _: FrameType | None) -> None:
         caught.append(number)
-        signal.signal(number, previous[signal.Signals(number)])
+        if number == signal.SIGINT:
+            signal.signal(number, previous[signal.SIGINT])
 
     try:
         for number in previous:

@@ -1,0 +1,99 @@
+"""What clusters do to jobs. Each time the weights, the scores and the table are those of a quiet machine."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from checkout import RUN, TABLE, Checkout
+
+pytestmark = pytest.mark.slurm
+
+
+def until_training(checkout: Checkout, cluster, steps: int = 20) -> None:
+    def going() -> bool:
+        assert checkout.started.poll() is None, checkout.words[-4000:]
+        return checkout.step() >= steps
+
+    cluster.wait_until(going, f"step {steps} of the training", 300)
+
+
+def test_a_cancelled_job_goes_on_where_it_was(checkout, undisturbed, cluster):
+    checkout.start(TABLE)
+    until_training(checkout, cluster)
+    cluster.cancel(*cluster.jobs())
+    checkout.succeed()
+    assert checkout.products() == undisturbed.products()
+    first, second = checkout.attempts()
+    assert first == 0 and second >= 20, "it saved before it left"
+
+
+def test_a_job_near_its_time_limit_saves_and_is_submitted_again(checkout, undisturbed):
+    """A limit of nine seconds of training for each attempt; Slurm's own begins at a minute."""
+    checkout.environment = checkout.environment | {"REKON_MAX_MINUTES": "0.15"}
+    checkout(TABLE, "--retries", "9")
+    assert checkout.products() == undisturbed.products()
+    starts = checkout.attempts()
+    assert len(starts) > 1 and starts == sorted(set(starts)), "each goes on where the one before it ended"
+    assert "SLURM status is: 'FAILED'" in checkout.words
+
+
+def test_a_job_killed_at_its_time_limit_goes_on_too(checkout, undisturbed, cluster):
+    """A limit of which the training was not told, as where an operator shortens one."""
+    checkout.start(TABLE)
+    until_training(checkout, cluster)
+    (job,) = cluster.jobs()
+    cluster.run("scontrol", "update", f"jobid={job}", "timelimit=0:01")
+    checkout.succeed()
+    assert checkout.products() == undisturbed.products()
+
+
+def test_drained_nodes_hold_jobs_back_and_lose_none(checkout, undisturbed, cluster):
+    cluster.drain()
+    try:
+        checkout.start(TABLE)
+        cluster.wait_until(lambda: cluster.jobs("PENDING"), "a job to wait", 60)
+        time.sleep(3)
+        assert not cluster.jobs() and checkout.step() == 0
+    finally:
+        cluster.resume()
+    checkout.succeed()
+    assert checkout.products() == undisturbed.products()
+    assert len(checkout.attempts()) == 1
+
+
+def test_the_controller_restarts_while_a_job_runs_and_a_second_snakemake_is_refused(checkout, undisturbed, cluster):
+    checkout.start(TABLE)
+    until_training(checkout, cluster)
+    cluster.stop_controller()
+    second = Checkout(checkout.folder, checkout.environment, words="second.txt")
+    second.start(TABLE)
+    assert second.finish(60) != 0
+    assert "Directory cannot be locked" in second.words and "--unlock" in second.words
+    cluster.start_controller()
+    checkout.succeed()
+    assert checkout.products() == undisturbed.products()
+    assert len(checkout.attempts()) == 1, "the job never noticed"
+
+
+def test_snakemake_is_killed_and_started_again(checkout, undisturbed, cluster):
+    """Its job lives on, and would train beside the new one: it is cancelled first, saves, and the new one goes on."""
+    checkout.start(TABLE)
+    until_training(checkout, cluster)
+    checkout.kill()
+    (orphan,) = cluster.jobs()
+    checkout.start("--unlock")
+    checkout.succeed(60)
+    checkout(TABLE)
+    assert f"cancelled jobs that an earlier Snakemake left in this folder: {orphan}" in checkout.words
+    assert checkout.products() == undisturbed.products()
+    assert len(checkout.attempts()) == 2
+
+
+def test_a_job_out_of_memory_says_so_and_is_not_tried_for_ever(checkout, cluster):
+    checkout.start(RUN, "--set-resources", "train_unrolled:mem_mb=250", "--retries", "1")
+    assert checkout.finish() != 0
+    assert not (checkout.folder / RUN).exists()
+    words = checkout.words
+    assert words.count("has been submitted with SLURM jobid") == 2
+    assert "memory" in words.lower()

@@ -1,0 +1,91 @@
+"""`snakemake --profile slurm`, as typed in a clone: what would be submitted, and what every job asks for."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rekon.estimate.needs import needs
+from rekon.estimate.sets import Sets
+from rekon.plan import plan
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.workflow
+TRAINING = ("train_", "distill", "pretrain_", "finetune_")
+
+
+def planned(runner, *arguments: str) -> str:
+    """Words of a dry run."""
+    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "-n", *arguments]
+    run = subprocess.run(command, cwd=runner.folder, env=runner.environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout + run.stderr
+
+
+def jobs(words: str) -> list[tuple[str, str, dict[str, str]]]:
+    """(rule, run, resources) of each job."""
+    found = []
+    for text in re.split(r"\n(?=rule )", words):
+        if head := re.match(r"rule (\w+):", text):
+            asked = re.search(r"^    resources: (.*)$", text, re.MULTILINE)
+            pairs = dict(pair.split("=", 1) for pair in asked[1].split(", ")) if asked else {}
+            run = re.search(r"wildcards: .*run=([^,\n]+)", text)
+            found.append((head[1], run[1] if run else "", pairs))
+    return found
+
+
+def test_it_is_the_full_reproduction(snakemake):
+    words = planned(snakemake)
+    found = jobs(words)
+    assert len(found) > 300
+    full = plan(yaml.safe_load((snakemake.folder / "config/full.yaml").read_text()), snakemake.folder)
+    sets = Sets(full, snakemake.folder)
+    limit = full.scale.compute.hours * 60
+    trained = 0
+    for rule, run, asked in found:
+        assert int(asked["runtime"]) <= limit and int(asked["mem_mb"]) > 0, rule
+        if rule.startswith(TRAINING):
+            wanted = needs(full.recipes[tuple(run.split("/"))], full.scale.compute, full.recipes, sets)
+            assert int(asked["gpu"]) == full.scale.compute.gpus
+            assert int(asked["runtime"]) == min(limit, round(60 * wanted.hours))
+            assert int(asked["gpu_mem_mb"]) == 1000 * (wanted.gpu_memory_gb or 0)
+            trained += 1
+        elif asked.get("gpu"):
+            assert asked["gpu"] == "1"
+    assert trained == len(full.trained())
+
+
+def test_what_needs_a_network_or_a_database_stays_where_snakemake_runs():
+    """A dry run does not tell; on the test cluster the local rules are seen at work."""
+    local = {}
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        for text in re.split(r"^(?:    )?(?=rule )", path.read_text(), flags=re.MULTILINE)[1:]:
+            commands = re.findall(r"\brekon ([a-z-]+)", text.partition("shell:")[2])
+            local |= dict.fromkeys(commands, "localrule: True" in text)
+    wanted = {"download", "fetch-backbone", "index", "log-mlflow", "version", "report", "scorecard", "tables"}
+    assert {name for name, here in local.items() if here} >= wanted
+    assert not any(
+        local[name] for name in ("convert", "calibrate", "train", "tokenise", "evaluate", "tune-zeta", "inspect")
+    )
+
+
+def test_a_training_is_spread_over_nodes(snakemake):
+    snakemake.edit("config/full.yaml", lambda scale: scale["compute"].update(nodes=2, gpus=16))
+    for rule, _, asked in jobs(planned(snakemake, "ueps")):
+        spread = {name: asked.get(name) for name in ("nodes", "tasks", "gpu", "mpi")}
+        if rule.startswith(TRAINING):
+            assert spread == {"nodes": "2", "tasks": "16", "gpu": "16", "mpi": "srun"}
+        else:
+            assert spread["nodes"] is None and spread["gpu"] in (None, "1"), rule
+
+
+def test_gpus_that_do_not_spread_evenly_are_refused(snakemake):
+    snakemake.edit("config/full.yaml", lambda scale: scale["compute"].update(nodes=3))
+    run = snakemake("-n", "--configfile", "config/full.yaml", check=False)
+    assert run.returncode != 0
+    assert "'gpus' 8 must be a multiple of 'nodes' 3" in run.stdout + run.stderr
