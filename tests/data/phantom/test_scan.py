@@ -51,7 +51,7 @@ def test_mprage_shows_white_over_grey_over_csf() -> None:
 
 
 def test_iron_is_dark_in_late_echoes_at_7_tesla() -> None:
-    scan = scanned("sim-ahead-e3", slices=4, matrix=(96, 96), phase_lines=96)
+    scan = scanned("sim-ahead-e3", slices=4, slice_gap=20.0, matrix=(96, 96), phase_lines=96)
     iron = np.abs(scan.object[scan.tissues[INDEX["iron"]] > 0.5])
     assert iron.size > 10
     assert iron.mean() < 0.9 * tissue_means(scan, ("grey",))["grey"]
