@@ -59,7 +59,8 @@ def _slices(path: Path | str, raw: RawVolume, dataset_name: str) -> Iterator[np.
     signal = np.zeros(raw.shape[1], bool)  # of each coil
     for index in range(raw.shape[0]):
         kspace = raw.slice(index)
-        signal |= kspace.any(axis=(1, 2))
+        if not signal.all():
+            signal |= kspace.any(axis=(1, 2))
         if not finite(kspace):
             raise UserError(
                 f"{path}: slice {index} of the k-space holds NaN or Inf; get the file again or leave it out."
