@@ -93,7 +93,8 @@ class Sets:
         names = simulated_volumes(
             dataset, entry.simulation, split, getattr(self.plan.scale.datasets[dataset], split) or 0
         )
-        shapes = [simulated_shape(entry.simulation, index) for index in range(len(names))]
+        dropped = sum(entry.stack.drop) if entry.stack else 0
+        shapes = [simulated_shape(entry.simulation, index, dropped) for index in range(len(names))]
         return _counted(shapes, [one.contrast for one in names], "simulation")
 
     def _joined(self, entry: Dataset, split: Split) -> SetSize | None:
@@ -124,10 +125,10 @@ def published(plan: Plan, dataset: str, split: Split) -> SetSize | None:
     return SetSize(known.slices, *whole.coils, "assumed", contrasts or {"all": known.volumes})
 
 
-def simulated_shape(simulation: Simulation, index: int) -> Shape:
-    """Shape of the canonical k-space of a split's index-th volume."""
+def simulated_shape(simulation: Simulation, index: int, dropped: int = 0) -> Shape:
+    """Shape of the canonical k-space of a split's index-th volume; dropped: slices that the set leaves out."""
     coils = simulation.coils[index % len(simulation.coils)]
-    return (simulation.slices, coils, *simulation.matrix)
+    return (simulation.slices - dropped, coils, *simulation.matrix)
 
 
 def trained_on(recipe: Recipe, size: SetSize) -> int:
