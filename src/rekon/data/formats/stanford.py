@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.fft
 
 from rekon.config.datasets import Dataset
 from rekon.data.formats.ismrmrd_file import IsmrmrdFile
 from rekon.data.formats.raw import AGAIN, RawVolume, canonical, even
 from rekon.data.header import Header
 from rekon.errors import UserError
-from rekon.physics.fft import crop_fov, fftc, ifftc
+from rekon.physics.fft import crop_fov, ifftc
 
 _EDGE = 5  # image samples at either end of the readout that wrap around and say nothing about the phase
 
@@ -64,14 +65,15 @@ def _volume(file: IsmrmrdFile, dataset: Dataset) -> RawVolume:
 
     def read_slice(index: int) -> np.ndarray:
         of_slice = head["slice"] == index
-        kspace = np.zeros((layout.coils, layout.samples, layout.columns), np.complex64)
+        columns = np.zeros((layout.columns, layout.coils, layout.samples), np.complex64)
         phases = _echo_phases(file, np.flatnonzero(calibration & of_slice), weights, chop)
         for indices, block in file.blocks(np.flatnonzero(image & of_slice)):
             lines = head["kspace_encode_step_1"][indices]
             block *= _signs(lines, chop)[:, None, None] * weights[:, None]
             if phases:
                 block = _turned(block, head["segment"][indices], phases, file, index)
-            kspace[:, :, layout.first + lines] = np.moveaxis(block, 0, -1)
+            columns[layout.first + lines] = block
+        kspace = np.ascontiguousarray(np.moveaxis(columns, 0, -1))
         return canonical(crop_fov(kspace, layout.keep, -2) if layout.keep < layout.samples else kspace)
 
     shape = (slices, layout.coils, *even((layout.keep, layout.columns)))
@@ -187,8 +189,12 @@ def _turned(
         raise UserError(
             f"{file.path}: slice {index} has lines of segment {min(lacking)} but no calibration echo of it; {AGAIN}."
         )
-    turn = np.stack([np.exp(1j * phases[segment]) for segment in segments.tolist()]).astype(np.complex64)
-    return fftc(ifftc(block, -1) * turn, -1)
+    numbers = np.array(sorted(phases))
+    # neither line nor image is shifted: the ramp that leaves on the image is taken off again by the way back
+    turns = np.fft.ifftshift(np.exp(1j * np.stack([phases[number] for number in numbers])), axes=-1)
+    image = scipy.fft.ifft(block, axis=-1, overwrite_x=True)
+    image *= turns.astype(np.complex64)[np.searchsorted(numbers, segments)]
+    return np.asarray(scipy.fft.fft(image, axis=-1, overwrite_x=True))
 
 
 def _canonical_header(file: IsmrmrdFile, layout: _Layout, shape: tuple[int, int, int, int], vendor: str) -> Header:
