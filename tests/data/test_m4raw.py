@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from measured import difference, measurement, truth
 from samples import make_dataset
 
-from rekon.data.convert import convert
+from rekon.data.convert import convert, source_hash
 from rekon.data.formats import read_raw
 from rekon.data.phantom import m4raw
 from rekon.data.phantom.acquire import measured
@@ -168,6 +168,14 @@ def test_other_subjects_and_contrasts_are_no_repetitions(tmp_path):
         m4raw.write(tmp_path / f"{name}.h5", scan("T2", seed=5))
     with read_raw(paths[0], MULTI) as raw:
         np.testing.assert_allclose(raw.target(0), np.mean([rss(truth(one), 1)[0] for one in repeated], 0), rtol=1e-4)
+
+
+def test_a_changed_repetition_changes_what_the_volume_was_made_from(tmp_path):
+    paths, repeated = write_all(tmp_path, scan(repetitions=2))
+    before = {name: source_hash(paths[0], dataset) for name, dataset in (("single", SINGLE), ("multi", MULTI))}
+    m4raw.write(paths[1], repeated[0])
+    assert source_hash(paths[0], SINGLE) == before["single"] == sha256(paths[0])
+    assert source_hash(paths[0], MULTI) != before["multi"]
 
 
 def test_missing_repetition(tmp_path):

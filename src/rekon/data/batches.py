@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 from rekon.config.datasets import Dataset
 from rekon.data.calibrate import calibrate
-from rekon.data.convert import CONVERTER, convert
+from rekon.data.convert import CONVERTER, convert, source_hash
 from rekon.data.splits import read_split
 from rekon.data.volume import Volume
 from rekon.errors import UserError
-from rekon.files import fingerprint, read_json, sha256, write_json
+from rekon.files import fingerprint, read_json, write_json
 
 BAD = 0.05  # of a split's volumes may be left out; more are a sign of something else than single bad files
 # what of a catalogue's entry changes no volume
@@ -133,7 +133,7 @@ def _convert_one(job: tuple[Path, Path, str, Dataset]) -> str | None:
     raw, out, dataset_name, dataset = job
     try:
         converter = _converter(dataset)
-        if not _up_to_date(raw, out, converter):
+        if not _up_to_date(raw, out, dataset, converter):
             convert(raw, out, dataset_name, dataset, out.stem, converter=converter)
     except UserError as error:
         return str(error)
@@ -146,7 +146,7 @@ def _converter(dataset: Dataset) -> str:
     return f"{CONVERTER}, {fingerprint(says)[:12]}"
 
 
-def _up_to_date(raw: Path, out: Path, converter: str) -> bool:
+def _up_to_date(raw: Path, out: Path, dataset: Dataset, converter: str) -> bool:
     if not out.exists() or not raw.is_file():
         return False
     try:
@@ -154,4 +154,4 @@ def _up_to_date(raw: Path, out: Path, converter: str) -> bool:
             made_by = (volume.attrs.get("converter"), volume.attrs.get("source_sha256"))
     except UserError:
         return False
-    return made_by[0] == converter and made_by[1] == sha256(raw)
+    return made_by[0] == converter and made_by[1] == source_hash(raw, dataset)

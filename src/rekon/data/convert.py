@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from rekon.config.datasets import Dataset
-from rekon.data.formats import RawVolume, read_raw
+from rekon.data.formats import RawVolume, read_raw, sources
 from rekon.data.formats.raw import acquired_columns
 from rekon.data.volume import finite, write_volume
 from rekon.errors import UserError
-from rekon.files import sha256
+from rekon.files import fingerprint, sha256
 
 CONVERTER = "rekon 1"  # raise when the same raw file gives other bytes
 
@@ -37,7 +37,7 @@ def convert(
     contrast = contrast or (listed.contrast if listed else None)
     subject = subject or (listed.subject if listed else None)
     with ThreadPoolExecutor(1) as pool, read_raw(raw_path, dataset, Path(out_path).parent) as raw:
-        digest = pool.submit(sha256, raw_path)  # hashing releases the interpreter: it runs beside the transforms
+        digest = pool.submit(source_hash, raw_path, dataset)  # hashing runs beside the transforms
         attrs = {
             "acquisition": contrast or raw.attrs.get("acquisition", "unknown"),
             "patient_id": subject or raw.attrs.get("patient_id", volume),
@@ -53,6 +53,12 @@ def convert(
             attrs["target"] = dataset.target
         kspace, xml = _slices(raw_path, raw, dataset_name), raw.header.xml()
         write_volume(out_path, kspace, shape=raw.shape, header_xml=xml, attrs=attrs, reconstruction_rss=raw.target)
+
+
+def source_hash(raw_path: Path | str, dataset: Dataset) -> str:
+    """sha256 of a raw file; where the data set's target needs other files too, one hash of all of theirs."""
+    hashes = [sha256(path) for path in sources(raw_path, dataset)]
+    return hashes[0] if len(hashes) == 1 else fingerprint(hashes)
 
 
 def _slices(path: Path | str, raw: RawVolume, dataset_name: str) -> Iterator[np.ndarray]:

@@ -24,7 +24,7 @@ from rekon.data.formats import ahead, cc359, fastmri, m4raw, matlab, npy, npz, s
 from rekon.data.formats.raw import RawVolume
 from rekon.errors import UserError
 
-__all__ = ["READERS", "READERS_3D", "RawVolume", "read_raw"]
+__all__ = ["READERS", "READERS_3D", "RawVolume", "read_raw", "sources"]
 
 READERS = {
     "fastmri": fastmri.read,
@@ -35,6 +35,14 @@ READERS = {
     "stanford-fse": stanford.read,
 }
 READERS_3D = {"cc359": cc359.read, "ahead": ahead.read}
+
+
+def sources(path: Path | str, dataset: Dataset) -> list[Path]:
+    """Every file that `read_raw` takes values from: `path` itself, and other repetitions that its target needs."""
+    first = Path(path)
+    if dataset.target == "single-rep":
+        return [first]
+    return [first, *(other for other in m4raw.repetitions(first) if other != first)]
 
 
 @contextlib.contextmanager
