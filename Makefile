@@ -25,7 +25,7 @@ test: setup  ## all tests
 
 test-slurm: setup  ## the workflow on a Slurm cluster of this machine's own, and what clusters do to jobs
 	@tests/cluster/install.sh
-	$(BIN)/python -m pytest -m slurm tests/cluster $(PYTEST)
+	$(BIN)/python -m pytest -n $(CORES) -m slurm tests/cluster $(PYTEST)
 
 lint: setup  ## formatters, linters, types, Snakemake's own linter
 	$(BIN)/ruff check src tests benchmarks

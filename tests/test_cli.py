@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 
 def rekon(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "rekon", *arguments], capture_output=True, text=True)
@@ -25,3 +27,18 @@ def test_mistakes_are_one_sentence_without_traceback(tmp_path):
     run = rekon("make-mask", "--spec", "{", "--size", "96x96", "--output", output)
     assert run.returncode == 2 and "not valid JSON" in run.stderr and "Traceback" not in run.stderr
     assert not (tmp_path / "mask.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        ("[bytearray(2**50)]", "on the machine: raise 'compute.memory_gb'"),
+        ("import torch; torch.empty(2**50)", "on the machine: raise 'compute.memory_gb'"),
+        ("import torch; raise torch.OutOfMemoryError('CUDA out of memory.\\nmore')", "on the GPU: ask for more GPUs"),
+    ],
+)
+def test_too_little_memory_is_one_sentence(code, remedy):
+    program = f"import rekon.cli as cli\ndef app():\n    {code}\ncli.app = app\ncli.main()"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr.startswith(f"rekon: out of memory {remedy}") and run.stderr.count("\n") == 1

@@ -14,16 +14,28 @@ from pathlib import Path
 
 import yaml
 
+from cluster import Cluster
+
 ROOT = Path(__file__).resolve().parents[2]
 OFTEN = Path(__file__).with_name("often.py")
 RUN = "weights/tiny/ueps/e2e-varnet.safetensors"
 RECORD = "runs/tiny/ueps/e2e-varnet/run.json"
+HISTORY = "runs/tiny/ueps/e2e-varnet/metrics.jsonl"
 SCORES = (
     "results/tiny/ueps/e2e-varnet/sim-fastmri-brain.csv",
     "results/tiny/classical/zero-filled/sim-fastmri-brain.csv",
 )
 TABLE = "reports/tiny/tables/ueps-table2.csv"
-SITE = ["--slurm-status-command", "squeue", "--latency-wait", "15", "--default-resources", "mem_mb=1000", "runtime=10"]
+# for one machine and little patience
+SITE = [
+    "--latency-wait",
+    "15",
+    "--max-status-checks-per-second",
+    "1",
+    "--default-resources",
+    "mem_mb=1000",
+    "runtime=10",
+]
 
 TINY = {
     "scale": "tiny",
@@ -47,7 +59,7 @@ TINY = {
                         "cascades": 2, "unet": {"channels": 4, "pools": 2}, "sensitivity": {"channels": 2, "pools": 2},
                     },
                     "training": {
-                        "steps": 200, "batch": 2, "learning_rate": 0.003, "precision": "fp32", "compile": False,
+                        "steps": 150, "batch": 2, "learning_rate": 0.003, "precision": "fp32", "compile": False,
                         "validations": 3, "validation_slices": 2,
                     },
                 },
@@ -130,6 +142,39 @@ class Checkout:
         history = self.folder / "work/tiny/ueps/e2e-varnet/metrics.jsonl"
         lines = history.read_text(errors="replace").splitlines() if history.exists() else []
         return max((json.loads(line)["step"] for line in lines if line.endswith("}")), default=0)
+
+    def until_training(self, cluster: Cluster, steps: int = 20) -> None:
+        """Wait until the training that Snakemake has submitted has come so far."""
+
+        def going() -> bool:
+            assert self.started is not None and self.started.poll() is None, self.words[-4000:]
+            return self.step() >= steps
+
+        cluster.wait_until(going, f"step {steps} of the training", 300)
+
+    def trainers(self) -> dict[int, int]:
+        """Rank -> process of the training at work here."""
+        found: dict[bool, dict[int, int]] = {True: {}, False: {}}
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                variables = dict(
+                    item.split(b"=", 1) for item in (process / "environ").read_bytes().split(b"\0") if item
+                )
+                here = (process / "cwd").resolve() == self.folder
+            except (OSError, ValueError):  # it has ended
+                continue
+            if here and b"python" in words[0] and b"train" in words:
+                rank = int(variables.get(b"SLURM_PROCID", 0))
+                found[b"REKON_RANKS_BY_SRUN" in variables][rank] = int(process.name)
+        return found[True] or found[False]
+
+    def rekon(self, *arguments: str) -> str:
+        """What a command of ours prints."""
+        command = [sys.executable, "-m", "rekon", *arguments]
+        run = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        return run.stdout
 
     def attempts(self) -> list[int]:
         """The steps after which the attempts at the finished training began."""

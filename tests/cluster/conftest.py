@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for these two
-from checkout import RECORD, RUN, Checkout
+from checkout import HISTORY, RECORD, RUN, Checkout
 
 from cluster import Cluster
 
@@ -46,7 +46,7 @@ def checkout(cluster, undisturbed, tmp_path):
     """One that has everything but the trained network and what follows from it."""
     folder = tmp_path / "checkout"
     shutil.copytree(undisturbed.folder, folder, symlinks=True)
-    for name in (RUN, RECORD, "runs/tiny/ueps/e2e-varnet/metrics.jsonl", "out.txt"):
+    for name in (RUN, RECORD, HISTORY, "out.txt"):
         (folder / name).unlink()
     for name in ("results/tiny/ueps", "reports", "work", "logs"):
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import time
 
 import pytest
@@ -10,17 +13,9 @@ from checkout import RUN, TABLE, Checkout
 pytestmark = pytest.mark.slurm
 
 
-def until_training(checkout: Checkout, cluster, steps: int = 20) -> None:
-    def going() -> bool:
-        assert checkout.started.poll() is None, checkout.words[-4000:]
-        return checkout.step() >= steps
-
-    cluster.wait_until(going, f"step {steps} of the training", 300)
-
-
 def test_a_cancelled_job_goes_on_where_it_was(checkout, undisturbed, cluster):
     checkout.start(TABLE)
-    until_training(checkout, cluster)
+    checkout.until_training(cluster)
     cluster.cancel(*cluster.jobs())
     checkout.succeed()
     assert checkout.products() == undisturbed.products()
@@ -29,9 +24,9 @@ def test_a_cancelled_job_goes_on_where_it_was(checkout, undisturbed, cluster):
 
 
 def test_a_job_near_its_time_limit_saves_and_is_submitted_again(checkout, undisturbed):
-    """A limit of nine seconds of training for each attempt; Slurm's own begins at a minute."""
-    checkout.environment = checkout.environment | {"REKON_MAX_MINUTES": "0.15"}
-    checkout(TABLE, "--retries", "9")
+    """A limit of four seconds of training for each attempt; Slurm's own begin at a minute."""
+    checkout.environment = checkout.environment | {"REKON_MAX_MINUTES": "0.07"}
+    checkout(TABLE, "--retries", "20")
     assert checkout.products() == undisturbed.products()
     starts = checkout.attempts()
     assert len(starts) > 1 and starts == sorted(set(starts)), "each goes on where the one before it ended"
@@ -39,12 +34,14 @@ def test_a_job_near_its_time_limit_saves_and_is_submitted_again(checkout, undist
 
 
 def test_a_job_killed_at_its_time_limit_goes_on_too(checkout, undisturbed, cluster):
-    """A limit of which the training was not told, as where an operator shortens one."""
+    """A limit of which the training knew nothing, as where an operator shortens one; it hangs until then."""
     checkout.start(TABLE)
-    until_training(checkout, cluster)
+    checkout.until_training(cluster)
     (job,) = cluster.jobs()
     cluster.run("scontrol", "update", f"jobid={job}", "timelimit=0:01")
+    os.kill(checkout.trainers()[0], signal.SIGSTOP)
     checkout.succeed()
+    assert "SLURM status is: 'TIMEOUT'" in checkout.words
     assert checkout.products() == undisturbed.products()
 
 
@@ -64,7 +61,7 @@ def test_drained_nodes_hold_jobs_back_and_lose_none(checkout, undisturbed, clust
 
 def test_the_controller_restarts_while_a_job_runs_and_a_second_snakemake_is_refused(checkout, undisturbed, cluster):
     checkout.start(TABLE)
-    until_training(checkout, cluster)
+    checkout.until_training(cluster)
     cluster.stop_controller()
     second = Checkout(checkout.folder, checkout.environment, words="second.txt")
     second.start(TABLE)
@@ -79,7 +76,7 @@ def test_the_controller_restarts_while_a_job_runs_and_a_second_snakemake_is_refu
 def test_snakemake_is_killed_and_started_again(checkout, undisturbed, cluster):
     """Its job lives on, and would train beside the new one: it is cancelled first, saves, and the new one goes on."""
     checkout.start(TABLE)
-    until_training(checkout, cluster)
+    checkout.until_training(cluster)
     checkout.kill()
     (orphan,) = cluster.jobs()
     checkout.start("--unlock")
@@ -97,3 +94,18 @@ def test_a_job_out_of_memory_says_so_and_is_not_tried_for_ever(checkout, cluster
     words = checkout.words
     assert words.count("has been submitted with SLURM jobid") == 2
     assert "memory" in words.lower()
+
+
+def test_a_run_in_progress_is_seen_and_a_suspended_job_goes_on(checkout, undisturbed, cluster):
+    checkout.start(TABLE)
+    checkout.until_training(cluster)
+    (job,) = cluster.jobs()
+    cluster.run("scontrol", "suspend", job)
+    step = checkout.step()
+    assert f"tiny/ueps/e2e-varnet: step {step}" in checkout.rekon("track")
+    told = json.loads(checkout.rekon("status", "--scale", "tiny", "--json"))
+    assert [run["stages"]["trained"]["state"] for run in told["runs"] if run["run"] == "e2e-varnet"] == ["running"]
+    cluster.run("scontrol", "resume", job)
+    checkout.succeed()
+    assert checkout.products() == undisturbed.products()
+    assert len(checkout.attempts()) == 1
