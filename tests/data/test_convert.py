@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from typing import get_args
 
 import h5py
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 import scipy.io
 from samples import head, image_of, make_dataset, undersampled, write_fastmri
 
+from rekon.config import Dataset
 from rekon.data.convert import convert
-from rekon.data.formats import read_raw
+from rekon.data.formats import READERS, READERS_3D, read_raw
+from rekon.data.phantom.writers import WRITERS
 from rekon.data.volume import Volume
 from rekon.errors import UserError
 from rekon.files import sha256
@@ -272,3 +275,8 @@ def save(folder, suffix, kspace):
     else:
         np.save(path, kspace)
     return path
+
+
+def test_every_format_of_the_catalogue_has_a_reader_and_every_writer_s_format_too():
+    formats = set(get_args(Dataset.model_fields["format"].annotation))
+    assert formats == {*READERS, *READERS_3D} and set(WRITERS) <= formats

@@ -292,7 +292,7 @@ def test_linked_folders_and_other_formats_count(tmp_path):
     folder = tmp_path / "raw"
     folder.mkdir()
     (folder / "linked").symlink_to(archive)
-    assert check_manual("m", manual_set("ismrmrd"), "test", folder) == ["linked/a.h5"]
+    assert check_manual("m", manual_set("ahead"), "test", folder) == ["linked/a.h5"]
     assert check_manual("m", manual_set("matlab-kspace"), "test", folder) == ["linked/b.mat"]
     (folder / "INDEX.txt").unlink()
     (folder / "INDEX.txt").mkdir()  # stands for a folder that cannot be written, which root always can

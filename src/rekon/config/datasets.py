@@ -118,9 +118,7 @@ class Dataset(Strict):
     title: str
     # manual: needs a licence or a form, see `access`; joined: made of other sets, see `parts`
     source: Literal["simulated", "download", "manual", "joined"]
-    format: Literal[
-        "fastmri", "matlab-kspace", "npz-image", "npy-kspace", "ismrmrd", "cc359", "ahead", "stanford-fse", "m4raw"
-    ]
+    format: Literal["fastmri", "matlab-kspace", "npz-image", "npy-kspace", "cc359", "ahead", "stanford-fse", "m4raw"]
     licence: str
     anatomy: Literal["brain", "knee", "mixed"]
     view: Literal["axial", "sagittal", "coronal", "mixed"]

@@ -12,7 +12,7 @@ from rekon.data.formats import READERS, read_raw
 from rekon.data.volume import Volume, finite
 from rekon.errors import UserError
 
-ISMRMRD = ("stanford-fse", "ahead", "ismrmrd")  # a group 'dataset' with the header's XML and a table of readouts
+ISMRMRD = ("stanford-fse", "ahead")  # a group 'dataset' with the header's XML and a table of readouts
 
 
 def problem(path: Path, dataset: Dataset, quick: bool) -> str:
