@@ -32,6 +32,7 @@ from rekon.errors import UserError
 from rekon.physics.fft import fftc, ifftc
 
 ACQUIRED = 0.85  # of kz
+PUBLISHED = ((218, 170), (218, 174), (218, 180))  # ky, kz
 CONTRAST = "T1"  # of all files
 _NAME = re.compile(r"(e\d+s\d+)_P\d+")  # of the publishers' files: subject, then the scanner's number
 _AXES = "float32 (readout, ky, kz, 2 x coils)"
@@ -85,6 +86,8 @@ class _File:
                 f"{self.path}: 'kspace' of shape {self.kspace.shape} is not centred along its second and third axis; "
                 f"they must be ky and kz of {_AXES}: {AGAIN}."
             )
+        if (self.ky, self.kz) in PUBLISHED:
+            return  # which is which is sure, and nobody says how little noise is left beyond
         columns = plane.sum(axis=0)
         beyond, opposite = columns[self.acquired :], columns[1 : self.kz - self.acquired + 1]
         if beyond.sum() > 0.25 * opposite.sum():
