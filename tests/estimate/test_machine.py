@@ -47,6 +47,8 @@ def test_attempts_leave_the_margin_that_training_leaves():
     assert attempts(1.0, 48) == 1
     assert attempts(45.6, 48) == 1 and attempts(45.7, 48) == 2  # five per cent are for saving
     assert attempts(100, 48) == 3
+    assert attempts(100, 10, limit=48) == 5, "10, 20, 30, 40 and 48 hours are asked for"
+    assert attempts(1.0, 2 / 60) == 0, "nothing is left of two minutes"
 
 
 def test_memory_is_the_sum_of_its_parts(full):

@@ -11,6 +11,7 @@ from rekon.config import Recipe
 from rekon.estimate.cost import KINDS, Cost, key
 from rekon.estimate.disk import Place, places
 from rekon.estimate.machine import Machine, Memory, attempts, memory
+from rekon.estimate.needs import needs
 from rekon.estimate.sets import Sets
 from rekon.estimate.work import Stage, Work, works
 from rekon.files import read_yaml
@@ -43,7 +44,7 @@ class Job:
     name: str
     gpus: int
     hours: float | None  # wall time, all attempts together
-    asked: float  # hours that the rule asks for
+    asked: float  # hours that the rule asks for, at first
     attempts: int | None
     memory: Memory | None  # of a training process
     parameters: int | None
@@ -153,15 +154,15 @@ def _jobs(plan: Plan, sets: Sets, costs: Callable[[Recipe], Cost | None], lines:
         gpus = compute.gpus if training else min(compute.gpus, 1)
         # a process per GPU shares training and validation; on a CPU a job has its threads, which count as one here
         hours = sum(known) / max(gpus, 1) if len(known) == len(parts) else None
-        times = None if hours is None else attempts(hours, compute.hours) if training else 1
         recipe = plan.recipes[study, run]
+        # as the rules do: on a CPU, and for what cannot be resumed, all that the scale allows
+        asked = needs(recipe, compute, plan.recipes, sets).hours if training and compute.gpus else compute.hours
+        times = None if hours is None else attempts(hours, asked, compute.hours) if training else 1
         cost, needed = costs(recipe), None
         if training and cost is not None:
             size = sets.size(recipe.data.train, "train")
             needed = memory(cost, recipe, gpus, size.most_coils if size else recipe.data.max_coils or 32)
-        jobs.append(
-            Job(study, run, stage, name, gpus, hours, compute.hours, times, needed, cost.parameters if cost else None)
-        )
+        jobs.append(Job(study, run, stage, name, gpus, hours, asked, times, needed, cost.parameters if cost else None))
     return jobs
 
 

@@ -53,10 +53,20 @@ def machine(
     return found if tflops is None else replace(found, bf16=tflops, fp32=tflops)
 
 
-def attempts(hours: float, asked: float) -> int:
-    """Jobs of `asked` hours that a training of `hours` takes: each ends before its time, saves and goes on."""
-    usable = asked - max(2 / 60, 0.05 * asked)  # the margin that `rekon train --wall-minutes` leaves
-    return max(1, math.ceil(hours / usable)) if usable > 0 else 0
+def attempts(hours: float, asked: float, limit: float | None = None) -> int:
+    """Jobs that a training of `hours` takes: each ends before its time, saves and goes on; 0 where that cannot be.
+
+    The first asks for `asked` hours, and each further one for as many more, up to `limit`; by default all for `asked`.
+    """
+    limit, count, done = asked if limit is None else limit, 0, 0.0
+    while count == 0 or done < hours:
+        count += 1
+        wall = min(count * asked, limit)
+        usable = wall - max(2 / 60, 0.05 * wall)  # the margin that `rekon train --wall-minutes` leaves
+        if usable <= 0:
+            return 0
+        done += usable
+    return count
 
 
 @dataclass(frozen=True)
