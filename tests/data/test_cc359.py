@@ -125,16 +125,14 @@ def test_sagittal_is_lossless_with_its_phase(tmp_path, array, mirror):
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_size(tmp_path, shape, view):
-    x, y, z, coils = shape[0], 2 * shape[1], 2 * shape[2], shape[3]
+    x, y, z, coils = shape[0] * (1 if view == "axial" else 2), 2 * shape[1], 2 * shape[2], shape[3]
     array = raw_array(images((x, y, z, coils)))
     got = slices(write(tmp_path / "v.h5", array), dataset(view))
     if view == "axial":
         assert error(ifft2c(got), truth(array)) < 1e-5
         assert not got[..., acquired(z) :].any()
     else:
-        assert got.shape == (z, coils, x + x % 2, y)
-        if x % 2 == 0:
-            assert error(ifft2c(got), truth(array).transpose(3, 1, 0, 2)) < 1e-5
+        assert error(ifft2c(got), truth(array).transpose(3, 1, 0, 2)) < 1e-5
 
 
 @pytest.mark.parametrize("width", [170, 174, 180])
@@ -248,6 +246,8 @@ def test_other_mistakes(tmp_path, array):
     path = write(tmp_path / "v.h5", array)
     refused(path, dataset("coronal"), "axial and sagittal")
     refused(path, dataset(mirror=("columns",)), "cannot be mirrored")
+    refused(write(path, array[:5]), dataset("sagittal"), "5 readout positions")
+    write(path, array)
     refused(path, dataset(drop=(3, 3)), r"drops 3 \+ 3 slices, the file has 6")
     with h5py.File(path, "w") as file:
         file["data"] = array

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import scipy.fft
 
 from rekon.config.datasets import Dataset
 from rekon.config.stack import Stack
@@ -29,7 +30,6 @@ from rekon.data.formats.out_of_core import Turned, kept_slices, lines_at_once, m
 from rekon.data.formats.raw import AGAIN, RawVolume, canonical, member, open_hdf5
 from rekon.data.header import Header, full_header
 from rekon.errors import UserError
-from rekon.physics.fft import fftc, ifftc
 
 ACQUIRED = 0.85  # of kz
 PUBLISHED = ((218, 170), (218, 174), (218, 180))  # ky, kz
@@ -135,7 +135,9 @@ def _axial(file: _File, dataset: Dataset) -> RawVolume:
 def _sagittal(file: _File, dataset: Dataset, scratch: Path | None, cleanup: contextlib.ExitStack) -> RawVolume:
     stack = _stack(dataset)
     kept = kept_slices(file.path, file.kz, stack)
-    rows = file.readout + file.readout % 2
+    if file.readout % 2:
+        raise UserError(f"{file.path}: 'kspace' has {file.readout} readout positions, CC-359 an even number; {AGAIN}.")
+    along, across = _alternating(file.readout)[:, None], _alternating(file.ky)
     turned: list[Turned] = []
 
     def read_slice(index: int) -> np.ndarray:
@@ -143,22 +145,26 @@ def _sagittal(file: _File, dataset: Dataset, scratch: Path | None, cleanup: cont
             shape = (len(kept), file.readout, (file.coils, file.ky))
             turned.append(cleanup.enter_context(Turned(scratch, *shape)))
             _fill(turned[0], file, kept)
-        one = np.moveaxis(turned[0].read(index), 1, 0) * _alternating(file.ky)  # (coil, readout, ky)
-        return canonical(mirrored(fftc(one, -2), stack))
+        # signs instead of shifts: what `_fill` leaves of kz's checkerboard, ky's, and the centred transform of the rows
+        sign = (-1) ** (kept[index] + file.readout // 2)
+        one = np.moveaxis(turned[0].read(index), 1, 0) * (sign * along * across)  # (coil, readout, ky)
+        one = scipy.fft.fft(one, axis=-2, norm="ortho", overwrite_x=True)
+        one *= along
+        return canonical(mirrored(one, stack))
 
     header = _header(file, dataset, (0, 1), thickness=stack.voxel[2])
-    return RawVolume((len(kept), file.coils, rows, file.ky), read_slice, header, dataset.reference, _attrs(file.path))
+    shape = (len(kept), file.coils, file.readout, file.ky)
+    return RawVolume(shape, read_slice, header, dataset.reference, _attrs(file.path))
 
 
 def _fill(turned: Turned, file: _File, kept: range) -> None:
-    """Write (slice, readout, coil, ky): kz is transformed, a block of readout positions at a time."""
-    signs = _alternating(file.kz)[:, None]
+    """Write (slice, readout, coil, ky), a block of readout positions at a time; kz leaves odd slices a minus sign."""
     size = lines_at_once(8 * file.ky * file.kz * file.coils)
     for first in range(0, file.readout, size):
         block = file.positions(first, min(first + size, file.readout))
         block[:, :, file.acquired :] = 0
-        block *= signs
-        turned.write(first, np.transpose(ifftc(block, 2)[:, :, kept], (2, 0, 3, 1)))
+        image = scipy.fft.ifft(block, axis=2, norm="ortho", overwrite_x=True)
+        turned.write(first, np.transpose(image[:, :, kept], (2, 0, 3, 1)))
 
 
 def _header(
@@ -167,8 +173,7 @@ def _header(
     voxel, matrix = _stack(dataset).voxel, (file.readout, file.ky, file.kz)
     height, width = (matrix[axis] for axis in axes)
     fov = (height * voxel[axes[0]], width * voxel[axes[1]])
-    rows = height + height % 2
-    made = full_header((rows, width), file.coils, dataset.vendor, dataset.field_strength, fov, acquired)
+    made = full_header((height, width), file.coils, dataset.vendor, dataset.field_strength, fov, acquired)
     return replace(made, thickness=thickness)
 
 
