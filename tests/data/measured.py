@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import numpy as np
 from samples import head
 
@@ -43,11 +41,7 @@ def measurement(
     y, x = np.mgrid[:rows, :columns].astype(np.float32)
     positions = np.stack([np.stack([x, -y, np.full_like(x, 10 * index)], -1) for index in range(slices)])
     none = np.empty(0, np.complex64)
-    known = {
-        "kspace": kspace, "clean": clean, "image": images[:, 0], "maps": none, "object": none, "tissues": none.real,
-        "noise": 0.01, "positions": positions,
-    }  # fmt: skip
-    scan = Scan(**known, **{one.name: 1.0 for one in fields(Scan) if one.name not in known})  # type: ignore[arg-type]
+    scan = Scan(kspace, clean, images[:, 0], none, none, none.real, noise=0.01, positions=positions, gain=1.0)
     return Measurement(scan, simulation, VolumeId(volume, "p1", contrast), "tests & co", np.random.default_rng(seed))
 
 

@@ -37,8 +37,8 @@ def write_all(folder, made):
     """Every repetition of a scan, each with its own noise; returns paths and measurements."""
     paths, all_made = [], []
     for number in range(made.simulation.repetitions):
-        rng = np.random.default_rng(number)
-        kspace = measured(made.scan.clean, made.scan.noise, made.simulation.phase_lines, rng)
+        lines, rng = made.simulation.phase_lines, np.random.default_rng(number)
+        kspace = measured(made.scan.clean, made.scan.noise, lines, rng)
         volume = VolumeId(f"{made.volume.name[:-2]}{number + 1:02d}", made.volume.subject, made.volume.contrast)
         all_made.append(replace(made, scan=replace(made.scan, kspace=kspace), volume=volume))
         paths.append(folder / f"{volume.name}.h5")
@@ -125,9 +125,7 @@ def test_gradient_echoes_as_published_converters_turn_them(tmp_path):
 
 
 def test_equal_measurements_give_equal_bytes(tmp_path, made):
-    for name in "ab":
-        m4raw.write(tmp_path / name, made)
-    assert sha256(tmp_path / "a") == sha256(tmp_path / "b")
+    assert len({m4raw.write(tmp_path / name, made) or sha256(tmp_path / name) for name in "ab"}) == 1
 
 
 def test_only_filled_columns_count_as_acquired(file):
@@ -185,8 +183,7 @@ def test_missing_repetition(tmp_path):
 
 
 def test_no_other_repetition(tmp_path):
-    made = scan("T2")
-    m4raw.write(tmp_path / "sub_T201.h5", made)
+    m4raw.write(tmp_path / "sub_T201.h5", scan("T2"))
     refused(tmp_path / "sub_T201.h5", "is not in the folder.*'target: single-rep'", MULTI)
     (tmp_path / "sub_T201.h5").rename(tmp_path / "sub.h5")
     refused(tmp_path / "sub.h5", "does not end in a contrast and a repetition", MULTI)

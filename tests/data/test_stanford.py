@@ -164,14 +164,7 @@ def set_chop(header):
 
 
 def each_line(change):
-    def apply(path):
-        def one_line(one):
-            change(one)
-            return one
-
-        rewrite(path, one_line)
-
-    return apply
+    return lambda path: rewrite(path, lambda one: (change(one), one)[1])
 
 
 def assign(**values):
