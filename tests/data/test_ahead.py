@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import h5py
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from samples import make_dataset
-from test_cc359 import error, images, peak_memory, refused
+from test_cc359 import error, images
 
 from rekon.config.stack import Stack
 from rekon.data.convert import convert
@@ -238,102 +237,3 @@ def test_a_broken_convention_shows(tmp_path, name):
     except UserError:
         return
     assert got.shape != axial(image).shape or error(got, axial(image)) > 0.1
-
-
-# ---- bad files: one sentence
-
-
-def _rows(change):
-    def damage(path):
-        with h5py.File(path, "r+") as file:
-            rows = file["dataset/data"][:]
-            change(rows)
-            file["dataset/data"][:] = rows
-
-    return damage
-
-
-def _short(rows):
-    rows["head"]["number_of_samples"][5] = 20
-
-
-def _coils(rows):
-    rows["head"]["active_channels"][5] = 2
-
-
-def _nan(rows):
-    rows["data"][40][3] = np.nan
-
-
-def _silent(rows):
-    for row in rows["data"]:
-        row.reshape(3, -1)[1] = 0
-
-
-def _all_noise(rows):
-    rows["head"]["flags"] = 1 << (NOISE - 1)
-
-
-def _scaled(name, value):
-    def damage(path):
-        with h5py.File(path, "r+") as file:
-            text = file["dataset/xml"][0]
-            assert name in text
-            file["dataset/xml"][0] = text.replace(name, value)
-
-    return damage
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (_rows(_short), "acquisition 5 has 20"),
-        (_rows(_coils), "acquisition 5 has 2"),
-        (_rows(_nan), "NaN or Inf"),
-        (_rows(_silent), "coil 1 of the k-space is zero"),
-        (_rows(_all_noise), "none of the acquisitions is image data"),
-        (_scaled(b"<y>24</y>", b"<y>12</y>"), "12 x 6 phase encodings"),
-        (_scaled(b"<y>24</y>", b"<y>48</y>"), "at the centre of k-space are missing"),
-        (_scaled(b"<x>40</x>", b"<x>20</x>"), "acquisition 1 has 40"),
-        (_scaled(b"<ismrmrdHeader", b"<header"), "does not follow the ISMRMRD schema"),
-    ],
-)
-def test_bad_files(tmp_path, damage, words):
-    path = write(tmp_path / "v.h5", kspace_of(coil_images()), 20)
-    damage(path)
-    refused(path, dataset(), words)
-
-
-@pytest.mark.parametrize("keep", [0.0, 0.5, 0.98])
-def test_truncated(tmp_path, keep):
-    path = write(tmp_path / "v.h5", kspace_of(coil_images()), 20)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(keep * len(content))])
-    refused(path, dataset(), "not a readable HDF5 file|cannot be read")
-
-
-def test_lines_missing_at_the_centre(tmp_path):
-    path = write(tmp_path / "v.h5", kspace_of(coil_images()), 20, leave_out=[(11, 3), (12, 3)])
-    refused(path, dataset(), "2 phase encodings at the centre")
-
-
-def test_other_views(tmp_path):
-    path = write(tmp_path / "v.h5", kspace_of(coil_images()), 20)
-    refused(path, make_dataset(format="ahead", view="sagittal"), "read as axial slices")
-
-
-def test_kspace_far_from_the_centre(tmp_path):
-    path = write(tmp_path / "v.h5", np.roll(kspace_of(coil_images()), 8, axis=2), 20)
-    refused(path, dataset(), r"strongest phase encoding is \(20, 3\)")
-
-
-# ---- memory
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
-def test_slices_of_32_coils_do_not_need_the_volume_in_memory(tmp_path):
-    k = np.repeat(kspace_of(coil_images((48, 48, 64, 1))), 32, axis=0)
-    path, out = write(tmp_path / "v.h5", k, 48), tmp_path / "out" / "v.h5"
-    assert path.stat().st_size > 70e6
-    assert peak_memory(path, out, dataset(drop=(8, 8))) < path.stat().st_size / 2
-    assert [item.name for item in out.parent.iterdir()] == ["v.h5"]
