@@ -1,8 +1,9 @@
-"""What a Slurm cluster keeps for a folder: jobs that outlive the Snakemake that submitted them."""
+"""What Slurm keeps of a folder: jobs that outlive the Snakemake that submitted them, and how jobs ended."""
 
 from __future__ import annotations
 
 import getpass
+import re
 import shutil
 import subprocess
 import time
@@ -11,6 +12,9 @@ from pathlib import Path
 from rekon.errors import UserError
 
 GRACE = 120.0  # seconds that jobs get to save and to end
+LOGS = ".snakemake/slurm_logs"  # of jobs that failed, below the folder; those of the others are deleted
+# by Slurm's accounting, by control groups, and by the shell of a job of which the system killed a process
+_NO_MEMORY = re.compile(r"exceeded memory limit|oom[-_ ]?kill|out[- ]of[- ]memory|killed from outside", re.IGNORECASE)
 _SENT_BY_SNAKEMAKE = ("rule_", "group_")  # how the comments of its jobs begin
 
 
@@ -33,6 +37,20 @@ def cancel_orphans(folder: Path | str = ".", grace: float = GRACE) -> list[str]:
                 "again."
             )
         time.sleep(1.0)
+    return found
+
+
+def short_of_memory(folder: Path | str = ".", since: float = 0.0) -> list[str]:
+    """`rule wildcards (Slurm job N)` of each job whose last attempt ran out of memory, after `since` (s since 1970).
+
+    Slurm says so in its own log alone, which Snakemake names but does not show.
+    """
+    root, found = Path(folder) / LOGS, []
+    for place in sorted({path.parent for path in root.rglob("*.log")}):
+        last = max(place.glob("*.log"), key=lambda path: path.stat().st_mtime)
+        if last.stat().st_mtime >= since and _NO_MEMORY.search(last.read_text(errors="replace")):
+            name = " ".join(place.relative_to(root).parts).removeprefix("rule_")
+            found.append(f"{name} (Slurm job {last.stem})")
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 
@@ -92,8 +93,9 @@ def test_a_job_out_of_memory_says_so_and_is_not_tried_for_ever(checkout, cluster
     assert checkout.finish() != 0
     assert not (checkout.folder / RUN).exists()
     words = checkout.words
-    assert words.count("has been submitted with SLURM jobid") == 2
-    assert "memory" in words.lower()
+    first, second = re.findall(r"has been submitted with SLURM jobid (\d+)", words)
+    assert f"train_unrolled ueps_e2e-varnet (Slurm job {second}) ran out of memory: raise compute.memory_gb" in words
+    assert f"(Slurm job {first}) ran" not in words, "said once, at the end"
 
 
 def test_a_run_in_progress_is_seen_and_a_suspended_job_goes_on(checkout, undisturbed, cluster):

@@ -1,9 +1,12 @@
 # What jobs ask of a cluster, from the recipe and the scale; and what is done on one before a run begins.
 # Locally, Snakemake counts the same numbers against --cores and --resources.
-from rekon.cluster import cancel_orphans
+import time
+
+from rekon.cluster import cancel_orphans, short_of_memory
 from rekon.estimate.needs import needs
 from rekon.estimate.sets import Sets
 
+BEGUN = time.time()
 SETS = Sets(plan)
 PROCESSES = max(COMPUTE.gpus, COMPUTE.nodes)  # of a training: one per GPU, without GPUs one per node
 # several nodes: Slurm gives every process a task; by itself it would start one, on one of them
@@ -47,4 +50,12 @@ onstart:
     if orphans:
         print(
             f"cancelled jobs that an earlier Snakemake left in this folder: {', '.join(orphans)}", file=sys.stderr
+        )
+
+
+onerror:
+    for job in short_of_memory(since=BEGUN):
+        print(
+            f"{job} ran out of memory: raise compute.memory_gb in config/{SCALE}.yaml, or mem_mb in slurm/config.yaml",
+            file=sys.stderr,
         )
