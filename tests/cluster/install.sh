@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Slurm and munge from the distribution's packages, for the test cluster; at once when they are there.
 # Needs root or sudo. Starts nothing: the tests start what they need, in a folder of their own.
+# Exits with 77 where there can be no such cluster, and says why.
 set -euo pipefail
 export PATH=$PATH:/usr/sbin:/sbin
-refuse() { echo "test-slurm: $1" >&2; exit 1; }
+refuse() { echo "test-slurm: $1" >&2; exit 77; }
 
 if [ -e /etc/slurm/slurm.conf ] || [ -e /etc/slurm-llnl/slurm.conf ] || [ -n "${SLURM_CONF:-}" ] || [ -n "${SLURM_JOB_ID:-}" ]; then
   refuse "this machine belongs to a Slurm cluster (/etc/slurm/slurm.conf, SLURM_CONF or SLURM_JOB_ID); run the tests on another machine."
