@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import re
 import shutil
 import subprocess
@@ -58,7 +58,7 @@ def _jobs(folder: Path) -> list[str]:
     """Numbers of one's own jobs that a Snakemake in `folder` has submitted and that have not ended."""
     if shutil.which("squeue") is None:
         return []
-    listed = _slurm("squeue", "--noheader", "--user", getpass.getuser(), "--format", "%i|%k|%Z")
+    listed = _slurm("squeue", "--noheader", "--user", str(os.getuid()), "--format", "%i|%k|%Z")
     found = []
     for line in listed.splitlines():
         number, comment, place = line.split("|", 2)

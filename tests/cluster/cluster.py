@@ -7,8 +7,8 @@ for one. Runs as whoever starts it.
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -123,7 +123,11 @@ class Cluster:
             device.touch()
             devices.append(f"NodeName={node} Name=gpu Type=test File={device}")
         text = CONFIGURATION.format(
-            host=self.host, user=getpass.getuser(), folder=self.folder, controller=controller, nodes="\n".join(nodes)
+            host=self.host,
+            user=pwd.getpwuid(os.getuid()).pw_name,
+            folder=self.folder,
+            controller=controller,
+            nodes="\n".join(nodes),
         )
         (self.folder / "slurm.conf").write_text(text)
         (self.folder / "gres.conf").write_text("\n".join(devices) + "\n")

@@ -69,6 +69,7 @@ def test_what_needs_a_network_or_a_database_stays_where_snakemake_runs():
             local |= dict.fromkeys(commands, "localrule: True" in text)
     wanted = {"download", "fetch-backbone", "index", "log-mlflow", "version", "report", "scorecard", "tables"}
     assert {name for name, here in local.items() if here} >= wanted
+    assert all(here for name, here in local.items() if name.startswith(("download", "fetch")))
     assert not any(
         local[name] for name in ("convert", "calibrate", "train", "tokenise", "evaluate", "tune-zeta", "inspect")
     )
