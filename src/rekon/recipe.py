@@ -98,3 +98,13 @@ def read_recipe(path: Path | str) -> Recipe:
         raise UserError(f"{path}: key 'kind': {recipe.kind!r} is not one of {', '.join(MODELS)}.")
     check(MODELS[recipe.kind], recipe.model, f"{path}, section 'model'")
     return recipe
+
+
+def contrast_groups(recipe: Recipe) -> dict[str, tuple[str, ...]] | None:
+    """Contrast groups of the kinds of run that select subjects by them; None of others, which see everything."""
+    return recipe.model.get({"diffusion": "contrasts", "experts": "modalities"}.get(recipe.kind, ""))
+
+
+def selected(recipe: Recipe) -> dict[str, int | None]:
+    """Contrast group -> subjects of it that a run learns from, None: all."""
+    return dict.fromkeys(contrast_groups(recipe) or ()) if recipe.data.select is None else recipe.data.select

@@ -43,6 +43,13 @@ def batches(kind, dataset, split):
     return [f"runs/{SCALE}/data/{dataset}/{split}-{kind}/{k}-of-{count}.json" for k in range(1, count + 1)]
 
 
+def study_manifests(study):
+    """Manifests of all splits that a study's runs learn from, are validated or scored on."""
+    learned = [plan.recipes[key].data for key in plan.trained(study)]
+    splits = {(data.train, "train") for data in learned} | {(data.validation, "validation") for data in learned}
+    return sorted(manifest(*split) for split in splits | {(name, "test") for name in plan.test_sets(study)})
+
+
 def raw_files(wildcards):
     """The published file that a canonical volume is made from, then others beside it that the reader looks at."""
     names = plan.raw_files(wildcards.dataset, wildcards.volume)

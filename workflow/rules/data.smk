@@ -164,6 +164,7 @@ rule summarise:
         f"logs/summarise/{SCALE}/{{dataset}}/{{split}}.log",
     wildcard_constraints:
         dataset=OWN_FILES,
+        split="train|validation|test",
     conda:
         "../../envs/rekon.yaml"
     params:

@@ -16,6 +16,24 @@ rule plan:
         "rekon write-plan {params.plan:q} --output {output} > {log} 2>&1"
 
 
+rule list_splits:
+    """Which volumes the runs of a study learn from, are validated and scored on: lists with their hashes."""
+    input:
+        plan=rules.plan.output,
+        manifests=lambda wc: study_manifests(wc.study),
+    output:
+        f"runs/{SCALE}/splits/{{study}}.json",
+    log:
+        f"logs/list_splits/{SCALE}/{{study}}.log",
+    wildcard_constraints:
+        study="|".join(plan.papers),
+    localrule: True
+    conda:
+        "../../envs/rekon.yaml"
+    shell:
+        "rekon list-splits {input.plan} --study {wildcards.study} --output {output} > {log} 2>&1"
+
+
 for _study in plan.papers:
 
     rule:
@@ -72,6 +90,7 @@ rule report:
         inspections=inspections(*plan.scale.studies),
         tracked=f"runs/{SCALE}/mlflow.json",
         runs=trained_files(f"runs/{SCALE}/{{run}}/run.json"),
+        splits=[f"runs/{SCALE}/splits/{study}.json" for study in plan.papers],
     output:
         report(
             f"{plan.reports}/index.html",

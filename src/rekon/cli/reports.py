@@ -25,6 +25,15 @@ def write_plan(plan: str, output: Output) -> None:
 
 
 @app.command(rich_help_panel=REPORT)
+def list_splits(plan: Path, study: Annotated[str, typer.Option(help="Study of the plan.")], output: Output) -> None:
+    """List, with hashes, the volumes that a study's runs learn from, are validated and scored on."""
+    from rekon.files import write_json
+    from rekon.reporting.volumes import list_splits as run
+
+    write_json(output, run(sources_of(plan).plan, study))
+
+
+@app.command(rich_help_panel=REPORT)
 def inspect(study: Study, plan: Path, output: Output, threads: Threads = 1) -> None:
     """Look inside a study's networks.
 

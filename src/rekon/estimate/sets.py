@@ -14,6 +14,7 @@ from rekon.data.phantom.names import volumes as simulated_volumes
 from rekon.errors import UserError
 from rekon.files import read_json
 from rekon.plan import Plan
+from rekon.recipe import contrast_groups, selected
 
 Source = Literal["manifest", "simulation", "assumed", "given"]
 SOURCES: tuple[Source, ...] = ("assumed", "given", "simulation", "manifest")  # the weakest first
@@ -133,11 +134,11 @@ def simulated_shape(simulation: Simulation, index: int, dropped: int = 0) -> Sha
 
 def trained_on(recipe: Recipe, size: SetSize) -> int:
     """Slices of a set that a run is trained on: all, or those of the subjects that it selects."""
-    groups = _groups(recipe)
+    groups = contrast_groups(recipe)
     if groups is None:
         return size.slices
     total = 0.0
-    for group, subjects in _selected(recipe).items():
+    for group, subjects in selected(recipe).items():
         volumes = sum(size.contrasts.get(contrast, 0) for contrast in groups[group])
         seen = volumes if subjects is None else min(subjects, volumes)
         total += size.slices * seen / size.volumes if size.volumes else 0
@@ -148,20 +149,10 @@ def validated_on(recipe: Recipe, size: SetSize) -> int:
     """Slices of a set that each validation of a run sees; runs that select are validated on what they train on."""
     assert recipe.training is not None, "nothing to train in this recipe"
     slices = size.slices
-    if (groups := _groups(recipe)) is not None:
-        seen = [group for group, subjects in _selected(recipe).items() if subjects != 0]
+    if (groups := contrast_groups(recipe)) is not None:
+        seen = [group for group, subjects in selected(recipe).items() if subjects != 0]
         slices = size.of(tuple(contrast for group in seen for contrast in groups[group]))
     return min(slices, recipe.training.validation_slices or slices)
-
-
-def _groups(recipe: Recipe) -> dict[str, tuple[str, ...]] | None:
-    """Contrast groups of the kinds of run that select subjects by them; None of others, which see everything."""
-    return recipe.model.get({"diffusion": "contrasts", "experts": "modalities"}.get(recipe.kind, ""))
-
-
-def _selected(recipe: Recipe) -> dict[str, int | None]:
-    """Contrast group -> subjects of it that are seen, None: all."""
-    return dict.fromkeys(_groups(recipe) or ()) if recipe.data.select is None else recipe.data.select
 
 
 def parse_slices(options: list[str]) -> dict[tuple[str, Split], int]:

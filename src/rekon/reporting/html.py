@@ -27,6 +27,7 @@ from rekon.reporting.parts import (
 from rekon.reporting.scorecard import FEWEST_SUBJECTS, Outcome, counts, scorecard
 from rekon.reporting.sources import Sources
 from rekon.reporting.tables import published_table, table_name, tables_of
+from rekon.reporting.volumes import volume_facts
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -54,6 +55,7 @@ def build_report(sources: Sources, out: Path) -> Path:
         fewest=FEWEST_SUBJECTS,
         error_gain=ERROR_GAIN,
         datasets=dataset_facts(sources),
+        volumes=volume_facts(sources),
         runs=run_facts(sources),
         code=provenance.code_fingerprint(),
         git=provenance.git(),
