@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from samples import make_dataset
 
 from rekon.data import http
+from rekon.data.download_set import KEPT
 
 SECRET = "s1gnature"
 BODY = bytes(range(256)) * 400  # of every file
@@ -102,4 +103,4 @@ def archive(**contents) -> bytes:
 
 
 def here(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != KEPT)

@@ -28,6 +28,7 @@ from rekon.errors import UserError
 from rekon.files import read_json, write_json
 
 RECORD = "FETCHED.json"
+KEPT = ".fetched.json"  # the same, file by file: a workflow removes what a job that failed has declared
 Entry = dict[str, Any]  # of a file in the record: size, sha256, and where it is from
 
 
@@ -68,7 +69,7 @@ def download_set(
             f"{folder}: holds no file of data set {dataset_name!r}, {split} split; "
             f"{(dataset.access or '').strip().rstrip('.')}."
         )
-    _save(folder, dataset_name, found)
+    _save(folder, dataset_name, found, RECORD)
 
 
 def _missing(dataset: Dataset, split: Split, folder: Path, names: Sequence[str], found: dict[str, Entry]) -> bool:
@@ -174,8 +175,8 @@ def _link(source: Path, folder: Path, dataset: Dataset, pattern: str) -> None:
 
 def recorded(folder: Path) -> dict[str, Entry]:
     """Name -> size, SHA-256 and origin of the files that were fetched into a folder; {} where nothing tells."""
-    path = Path(folder) / RECORD
-    if not path.exists():
+    path = next((one for one in (Path(folder) / KEPT, Path(folder) / RECORD) if one.exists()), None)
+    if path is None:
         return {}
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
@@ -196,9 +197,10 @@ def damaged(folder: Path, say: Callable[[str], None] = lambda name: None) -> lis
     return wrong
 
 
-def _save(folder: Path, dataset_name: str, found: dict[str, Entry]) -> None:
+def _save(folder: Path, dataset_name: str, found: dict[str, Entry], *also: str) -> None:
     try:
-        write_json(folder / RECORD, {"dataset": dataset_name, "files": found})
+        for name in (KEPT, *also):
+            write_json(folder / name, {"dataset": dataset_name, "files": found})
     except OSError as error:
         raise UserError(
             f"{folder}: {RECORD} cannot be written there ({error.strerror}); link the files instead of the folder."
