@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
@@ -35,14 +36,20 @@ def environment(cluster) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory, environment) -> Checkout:
-    """The tiny workflow, on this machine, without a cluster."""
-    made = Checkout(tmp_path_factory.mktemp("undisturbed") / "checkout", environment).set_up()
-    made("tables", slurm=False)
+    """The tiny workflow, on this machine, without a cluster; once for all processes that test."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    made = Checkout(folder / "undisturbed", environment)
+    with (folder / "undisturbed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.folder.exists():
+            made.set_up()
+            made("tables", slurm=False)
     return made
 
 
 @pytest.fixture
-def checkout(cluster, undisturbed, tmp_path):
+def checkout(cluster, undisturbed, environment, tmp_path):
     """One that has everything but the trained network and what follows from it."""
     folder = tmp_path / "checkout"
     shutil.copytree(undisturbed.folder, folder, symlinks=True)
@@ -50,7 +57,7 @@ def checkout(cluster, undisturbed, tmp_path):
         (folder / name).unlink()
     for name in ("results/tiny/ueps", "reports", "work", "logs"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    made = Checkout(folder, undisturbed.environment)
+    made = Checkout(folder, environment)
     try:
         yield made
     finally:

@@ -25,8 +25,8 @@ def test_a_cancelled_job_goes_on_where_it_was(checkout, undisturbed, cluster):
 
 
 def test_a_job_near_its_time_limit_saves_and_is_submitted_again(checkout, undisturbed):
-    """A limit of four seconds of training for each attempt; Slurm's own begin at a minute."""
-    checkout.environment = checkout.environment | {"REKON_MAX_MINUTES": "0.07"}
+    """A limit of six seconds of training for each attempt; Slurm's own begin at a minute."""
+    checkout.environment = checkout.environment | {"REKON_MAX_MINUTES": "0.1"}
     checkout(TABLE, "--retries", "20")
     assert checkout.products() == undisturbed.products()
     starts = checkout.attempts()

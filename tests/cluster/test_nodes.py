@@ -22,10 +22,13 @@ def test_two_nodes_follow_the_curve_of_one_process_and_a_lost_one_ends_the_job(c
     assert cluster.ask("squeue", "-h", "-o", "%D %N").split() == ["2", "one,two"]
     os.kill(pids[1], signal.SIGKILL)
     checkout.succeed()
-    assert "a process of 2 was lost (signal 9); the others were ended" in checkout.words
+    assert "rekon: one of 2 processes was lost or told to end; the others were ended." in checkout.words
     assert checkout.words.count("has been submitted with SLURM jobid") == 2
     two, one = (read_history(made.folder / HISTORY) for made in (checkout, undisturbed))
     assert len(two) == len(one)
-    for count, (left, right) in enumerate(zip(two, one, strict=True)):
-        # sums in another order: the same at first, and later as near as training lets differences stay
-        assert left == pytest.approx(right, rel=1e-3 if count < len(one) // 4 else 0.1)
+    for left, right in zip(two, one, strict=True):
+        # sums in another order: at first nothing but rounding, of which training then makes more; see test_distributed
+        if left["step"] <= 7:
+            assert left == pytest.approx(right, rel=1e-4)
+        name, tolerance = ("val_mae", 0.02) if "val_mae" in right else ("loss", 0.1)
+        assert left[name] == pytest.approx(right[name], rel=tolerance)

@@ -124,9 +124,8 @@ def _launch_on_nodes(processes: int, arguments: Sequence[str], nodes: int, threa
     met = {_BY_SRUN: "1", "MASTER_ADDR": socket.gethostname(), "MASTER_PORT": str(port)}  # the first is on this node
     command = ["srun", *spread, *([f"--gpus={gpus}"] if gpus else []), sys.executable, *arguments]
     code = subprocess.run(command, env={**os.environ, **met}, check=False).returncode
-    if code > 128 or code < 0:
-        number = code - 128 if code > 128 else -code
-        _tell_loss(f"a process of {processes} was lost (signal {number})")
+    if code > 128 or code < 0:  # which of them went first, srun does not tell
+        _tell_loss(f"one of {processes} processes was lost or told to end")
     return abs(code)
 
 
