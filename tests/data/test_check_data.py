@@ -91,6 +91,12 @@ def test_some_are_missing(root):
     assert found.missing == ["b.h5"] and "2 of 3 files are there; missing: b.h5; " in found.next
 
 
+def test_what_the_workflow_listed_before_has_to_be_listed_again(root):
+    (root / "raw/set/test/b.h5").unlink()
+    (root / "raw/set/test/INDEX.txt").touch()
+    assert look(root, wanted()).next.endswith("data --forcerun raw/set/test/INDEX.txt")
+
+
 def test_files_beyond_the_split_do_not_count(root):
     found = look(root, wanted(rule=SplitRule(count=2, volumes=2)))
     assert (found.raw, found.expected, found.state) == (2, 2, "ready")

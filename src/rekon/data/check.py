@@ -16,7 +16,7 @@ from rekon.config.base import Split
 from rekon.config.counts import Expected
 from rekon.config.sources import SplitRule
 from rekon.data.check_files import problem, volume_problem
-from rekon.data.download_set import damaged
+from rekon.data.download_set import RECORD, damaged
 from rekon.data.listing import raw_files
 from rekon.data.splits import LISTS, draw, read_names
 from rekon.files import read_json, sha256
@@ -58,6 +58,7 @@ class Found:
     constant: float | None = None  # mean over volumes of max(RSS)
     published: float | None = None
     to_come: float = 0.0  # bytes that are still to be fetched and converted, about
+    listed: str = ""  # file with which the workflow remembers what there was; "" before it looked
     state: State = "ready"
     next: str = ""
 
@@ -110,6 +111,8 @@ def _raw(found: Found, root: Path, quick: bool, say: Callable[[str], None]) -> N
     """Raw files against the catalogue: names, structure, checksums where somebody states them."""
     wanted, entry = found.wanted, found.wanted.entry
     folder, lists = root / "raw" / wanted.dataset / wanted.split, root / LISTS
+    memory = f"raw/{wanted.place}/{RECORD if entry.fetch else 'INDEX.txt'}"
+    found.listed = memory if (root / memory).exists() else ""
     if entry.source == "download":
         files = {file.path: file for file in entry.files if not wanted.names or file.volume in wanted.names}
         found.expected = len(files)
@@ -157,6 +160,8 @@ def _conclude(found: Found, scale: str) -> Found:
     """The state, and in one line what to do next."""
     entry = found.wanted.entry
     run = f"snakemake --cores 4 --configfile config/{scale}.yaml data"
+    if found.listed:  # what was listed once is not looked at again unless asked for
+        run += f" --forcerun {found.listed}"
     access = f"{(entry.access or '').strip().rstrip('.')}; then {run}"
     total = "?" if found.expected is None else str(found.expected)
     if found.broken:
