@@ -133,6 +133,8 @@ def test_left_out_volumes_are_listed(root):
     manifest.write_text(json.dumps(content))
     found = look(root, wanted())
     assert found.left_out == {"b.h5": "damaged."} and found.next == "1 left out; b.h5: damaged" and found.ok
+    (root / "raw/set/test/b.h5").write_bytes(b"")
+    assert look(root, wanted()).ok, "conversion has told already"
 
 
 def test_converted_volumes_that_changed(root):

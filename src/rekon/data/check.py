@@ -136,7 +136,8 @@ def _raw(found: Found, root: Path, quick: bool, say: Callable[[str], None]) -> N
     for name in present:
         if not quick:
             say(f"{wanted.place}/{name}")
-        if name not in found.broken and (why := problem(folder / name, entry, quick)):
+        known = name in found.broken or name in found.left_out  # conversion has told already, and went on without
+        if not known and (why := problem(folder / name, entry, quick)):
             found.broken[name] = why
 
 
@@ -171,16 +172,14 @@ def _conclude(found: Found, scale: str) -> Found:
     fetched = entry.source == "download" or (
         entry.fetch is not None and entry.fetch.kind in ("zenodo", "dataverse", "mridata")
     )
-    complete = found.converted is not None and (found.expected is None or found.converted >= found.expected)
+    done = None if found.converted is None else found.converted + len(found.left_out)
+    complete = done is not None and (found.expected is None or done >= found.expected)
     if not complete and found.raw == 0:
         return _done(found, "absent", f"{run} fetches it" if fetched else access)
     if not complete and found.expected is not None and found.raw < found.expected:
         few = f"; missing: {', '.join(found.missing[:3])}{', …' if found.missing[3:] else ''}" if found.missing else ""
         how = f"{run} fetches the rest" if fetched else access
-        left = len(found.left_out)
-        if found.converted is None or found.converted + left < found.raw:
-            return _done(found, "partial", f"{found.raw} of {total} files are there{few}; {how}")
-        return _done(found, "partial", f"{found.converted} of {total} are converted, {left} left out{few}; {how}")
+        return _done(found, "partial", f"{found.raw} of {total} files are there{few}; {how}")
     if found.constant is not None and found.published is not None:
         ratio = found.constant / found.published
         if not NEAR[0] <= ratio <= NEAR[1]:
