@@ -22,6 +22,7 @@ KINDS = (
     "tokenizer",
     "transformer",
     "distilled",
+    "experts",
 )  # of runs, that can be measured
 RECORD = Path(__file__).with_name("measured.json")
 Recipes = Mapping[tuple[str, str], Recipe]
@@ -31,6 +32,7 @@ _USES: dict[str, tuple[str, ...]] = {
                   "sigma_data", "dropout"),
     "transformer": ("decoding", "drop_path", "prefix_noise"),
     "distilled": ("decoding", "drop_path", "prefix_noise", "divergence", "temperature"),
+    "experts": ("modalities",),
     "tokenizer": ("decay", "epsilon", "pretrained", "augment", "normalisation", "phi_strength", "ssim_window"),
 }  # fmt: skip
 
