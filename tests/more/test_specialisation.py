@@ -116,6 +116,14 @@ def test_derived_numbers():
     assert made.gate_entropy_R[0] == pytest.approx(-(0.6 * np.log(0.6) + 0.3 * np.log(0.3) + 0.1 * np.log(0.1)))
 
 
+def test_pairs_of_experts_tell_of_the_modality_where_the_best_one_is_always_the_same():
+    gates = np.array([[[0.5, 0.3, 0.2]], [[0.5, 0.3, 0.2]], [[0.5, 0.2, 0.3]], [[0.5, 0.2, 0.3]]], np.float32)
+    chosen = gates > 0.25
+    made = routing(gates_SRN=gates, chosen_SRN=chosen, labels_S=np.array([0, 0, 2, 2]))
+    assert made.sets_SR.T.tolist() == [[3, 3, 5, 5]] and made.information_R.tolist() == [1.0]
+    assert made.chance_R[0] == pytest.approx(1 / 3, abs=0.1)  # 4 of 6 pairings of two and two tell nothing
+
+
 def test_a_modality_without_samples_has_no_usage():
     made = routing(labels_S=np.array([0, 0, 0, 2]))
     assert np.isnan(made.usage_GRN[1]).all() and np.isfinite(made.usage_GRN[[0, 2]]).all()

@@ -14,7 +14,7 @@ import numpy as np
 
 from rekon.errors import UserError
 from rekon.files import atomic_path
-from rekon.more.specialisation import by_chance, collapsed, entropy, mutual_information
+from rekon.more.specialisation import by_chance, collapsed, entropy, joint, mutual_information
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,19 @@ class Routing:
         return counts / samples_G[:, None, None]
 
     @property
-    def best_SR(self) -> np.ndarray:
-        """Each router's expert with the largest gate."""
-        return self.gates_SRN.argmax(axis=2)
+    def sets_SR(self) -> np.ndarray:
+        """Which experts worked on a sample, as one number: bit n for expert n. int64."""
+        return (self.chosen_SRN * 2 ** np.arange(self.chosen_SRN.shape[2])).sum(axis=2)
 
     @property
     def information_R(self) -> np.ndarray:
-        """Normalised mutual information of each router's best expert with the modality, 0..1."""
-        best_SRN = np.arange(self.gates_SRN.shape[2]) == self.best_SR[..., None]
-        first_GRN = _by_group(best_SRN, self.labels_S, len(self.modalities))
-        return np.array([mutual_information(first_GRN[:, r]) for r in range(first_GRN.shape[1])])
+        """Normalised mutual information of each router's chosen experts, as a set, with the modality, 0..1."""
+        return np.array([mutual_information(joint(self.labels_S, sets_S)) for sets_S in self.sets_SR.T])
 
     @property
     def chance_R(self) -> np.ndarray:
         """What `information_R` would be by chance: its mean where modalities are dealt out at random."""
-        return np.array([by_chance(self.labels_S, best_S) for best_S in self.best_SR.T])
+        return np.array([by_chance(self.labels_S, sets_S) for sets_S in self.sets_SR.T])
 
     @property
     def gate_entropy_R(self) -> np.ndarray:

@@ -33,15 +33,18 @@ def mutual_information(table: np.ndarray) -> float:
     return min(max(2 * (rows + columns - joint) / (rows + columns), 0.0), 1.0)
 
 
+def joint(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Joint counts of two labels (S,) of any numbers: float64, a row for each that occurs in `one`."""
+    (rows, first), (columns, second) = (np.unique(labels, return_inverse=True) for labels in (one, other))
+    table = np.zeros((len(rows), len(columns)))
+    np.add.at(table, (first, second), 1)
+    return table
+
+
 def by_chance(one: np.ndarray, other: np.ndarray, draws: int = 200) -> float:
     """Mean `mutual_information` of two labels (S,) whose pairing is drawn at random: above 0 where samples are few."""
     rng = generator(0, "mutual information by chance")
-    found = []
-    for _ in range(draws):
-        table = np.zeros((int(one.max()) + 1, int(other.max()) + 1))
-        np.add.at(table, (rng.permutation(one), other), 1)
-        found.append(mutual_information(table))
-    return float(np.mean(found))
+    return float(np.mean([mutual_information(joint(rng.permutation(one), other)) for _ in range(draws)]))
 
 
 def collapsed(chosen_GRN: np.ndarray, samples: int, top_k: int) -> np.ndarray:

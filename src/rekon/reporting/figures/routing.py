@@ -93,12 +93,14 @@ def draw_embedding(routing: Routing, points_S2: np.ndarray, title: str, path: Pa
     """Write the scatter plot twice: coloured by modality and by expert."""
     from matplotlib import pyplot
 
-    best_S, router = routing.best_SR[:, -1], routing.best_SR.shape[1]
-    experts = tuple(f"expert {n + 1}" for n in range(routing.gates_SRN.shape[2]))
+    router, many = routing.chosen_SRN.shape[1], routing.top_k > 1
+    found, label_S = np.unique(routing.sets_SR[:, -1], return_inverse=True)
+    experts = tuple(" + ".join(str(n + 1) for n in range(64) if int(one) >> n & 1) for one in found)
+    experts = tuple(f"expert{'s' if many else ''} {name}" for name in experts)
     with look():
         figure, axes = pyplot.subplots(1, 2, figsize=(10.5, 4.3), gridspec_kw={"wspace": 0.42})
         _scatter(axes[0], points_S2, routing.labels_S, routing.modalities, "by modality")
-        _scatter(axes[1], points_S2, best_S, experts, f"by best expert of cascade {router}")
+        _scatter(axes[1], points_S2, label_S, experts, f"by expert{'s' if many else ''} of cascade {router}")
         write_svg(figure, path)
     information, chance = routing.information_R, routing.chance_R
     return Drawn(
@@ -106,10 +108,10 @@ def draw_embedding(routing: Routing, points_S2: np.ndarray, title: str, path: Pa
         "inside",
         "Routing embeddings",
         f"{title}, {routing.dataset}: t-SNE of what the gate of cascade {router} sees of {len(points_S2)} test slices. "
-        "Neighbours are alike; distances between groups mean nothing. Normalised mutual information of its best expert "
-        f"with the modality: {information[-1]:.2f} (by chance, with so few slices, {chance[-1]:.2f}); mean over "
-        f"cascades {information.mean():.2f} ({chance.mean():.2f}). The paper draws brain and knee apart (Fig. 2b, c) "
-        "and finds modalities clearly separated.",
+        "Neighbours are alike; distances between groups mean nothing. Normalised mutual information of the experts "
+        f"that it chooses with the modality: {information[-1]:.2f} (by chance, with so few slices, {chance[-1]:.2f}); "
+        f"mean over cascades {information.mean():.2f} ({chance.mean():.2f}). The paper draws brain and knee apart "
+        "(Fig. 2b, c) and finds modalities clearly separated.",
         f"Embeddings of {len(points_S2)} slices in a plane, by modality and by expert",
     )
 
