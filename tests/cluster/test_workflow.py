@@ -19,6 +19,6 @@ def test_from_nothing_to_the_report(undisturbed, environment, tmp_path):
     assert (made.folder / "reports/tiny/index.html").stat().st_size > 10_000
     local = set(re.findall(r"^localrule (\w+):", made.words, re.MULTILINE))
     submitted = re.findall(r"^rule (\w+):", made.words, re.MULTILINE)
-    assert local == LOCAL
+    assert local >= LOCAL
     assert len(submitted) == made.words.count("has been submitted with SLURM jobid")
-    assert {"simulate", "convert", "summarise", "train_unrolled", "evaluate"} <= set(submitted)
+    assert {"simulate", "convert", "summarise", "train_unrolled", "evaluate"} <= set(submitted) - local
