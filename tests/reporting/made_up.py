@@ -20,6 +20,9 @@ from rekon.evaluation.metrics import score
 from rekon.evaluation.panel import Panel, write_panels
 from rekon.evaluation.score import COLUMNS
 from rekon.files import write_json, write_text
+from rekon.more.inspection import Inspection as MoreInspection
+from rekon.more.inspection import Routing, Sizes
+from rekon.more.inspection import write_inspection as write_more_inspection
 from rekon.nas import inspection as nas
 from rekon.nas.inspection import write_inspection as write_nas_inspection
 from rekon.physics.patterns import make_exact_mask, write_exact_mask
@@ -38,9 +41,11 @@ LEVEL = {
     "dpm/tune-5e-4-650": 27.0, "dpm/tune-5e-4-1250": 27.4, "dpm/tune-5e-4-2500": 26.2, "dpm/tune-1e-5-1250": 27.3,
     "dpm/tune-1e-5-2500": 27.35, "dpm/reference-loop": 27.3, "dpm/dds": 27.1, "dpm/dds-warm": 27.25,
     "dpm/stroke-zero-filled": 23.0, "dpm/stroke-sense": 27.0, "dpm/stroke-pretrained": 28.0, "dpm/stroke-tuned": 29.0,
-    "dpm/stroke-few": 28.2,
+    "dpm/stroke-few": 28.2, "more/zero-filled": 21.0, "more/e2e-varnet": 24.5, "more/promptmr-plus": 24.8,
+    "more/more": 25.1, "more/top-1": 24.9,
 }  # fmt: skip
 CONTRASTS = ("AXT1", "AXT2", "AXFLAIR", "AXT1POST")
+SEVEN = (*CONTRASTS, "AXT1PRE", "CORPDFS_FBK", "CORPD_FBK")
 ABSENT = "no pretrained alexnet: list it under 'backbones' of the scale"
 MILLISECONDS = {
     "classical/zero-filled": 0.6, "classical/sense": 60.0, "ueps/e2e-varnet": 12.0, "ueps/ue-unet": 40.0,
@@ -113,7 +118,7 @@ def workspace(root: Path, made: Plan, *, subjects: int | None = None, slices: in
     order = {dataset: number for number, dataset in enumerate(made.scale.datasets)}
     for study, name, dataset in made.scored():
         run, recipe = f"{study}/{name}", made.recipes[study, name]
-        count = subjects or made.scale.datasets[dataset].test or 3
+        count = subjects or made.scale.datasets[dataset].test or (9 if made.joined(dataset) else 3)
         reference = made.catalogue[dataset].reference
         masks = [(mask.pattern, mask.acceleration) for mask in recipe.scored]
         rows = pd.concat(
@@ -131,7 +136,8 @@ def workspace(root: Path, made: Plan, *, subjects: int | None = None, slices: in
             record |= {"code": "0" * 64, "git": {"commit": "deadbeef" * 5, "dirty": True, "diff_sha256": "1" * 64}}
         write_json(sources.record(run, "run.json"), record)
         measure = "val_mae" if made.recipes[study, name].kind in ("unrolled", "image_unet") else "val_loss"
-        write_text(sources.record(run, "metrics.jsonl"), history(index, measure))
+        routed = made.recipes[study, name].model.get("router") is not None
+        write_text(sources.record(run, "metrics.jsonl"), history(index, measure, routed=routed))
     if "ueps" in made.scale.studies:
         write_inspection(sources.inspection("ueps"), fake_inspection(*sources.datasets("ueps")[:2], size))
     if "nas" in made.scale.studies:
@@ -139,6 +145,8 @@ def workspace(root: Path, made: Plan, *, subjects: int | None = None, slices: in
         for path, (settings, matrix) in made.masks.items():
             if isinstance(settings, ExactMaskSettings):
                 write_exact_mask(root / path, make_exact_mask(settings, matrix))
+    if "more" in made.scale.studies:
+        write_more_inspection(sources.inspection("more"), fake_more_inspection(made))
     if "dpm" in made.scale.studies:
         write_dpm_inspection(sources.inspection("dpm"), fake_dpm_inspection())
         for study, name in made.recipes:
@@ -163,6 +171,7 @@ def fake_rows(
     shared = np.random.default_rng(abs(hash_(dataset)))
     own = np.random.default_rng(abs(hash_(dataset + run + pattern)))
     empty = dict.fromkeys(("lpips_alex", "lpips_vgg", "dists"))
+    contrasts = SEVEN if dataset.endswith("-seven") else CONTRASTS
     rows = []
     for subject in range(subjects):
         base = level(run, pattern) - shift + 2 * shared.standard_normal() + 0.15 * own.standard_normal()
@@ -171,7 +180,7 @@ def fake_rows(
             rows.append(
                 {
                     "dataset": dataset, "volume": f"v{subject:04d}", "subject": f"{dataset}-s{subject}", "slice": index,
-                    "contrast": CONTRASTS[subject % len(CONTRASTS)], "pattern": pattern, "acceleration": acceleration,
+                    "contrast": contrasts[subject % len(contrasts)], "pattern": pattern, "acceleration": acceleration,
                     "effective_acceleration": 3.2 if acceleration == 4 else acceleration, "coils": 8,
                     "psnr": psnr if reference else None, "ssim": 1 - 10 ** (-psnr / 25) if reference else None,
                     "nmse": 10 ** (-psnr / 15) if reference else None,
@@ -211,15 +220,45 @@ def provenance(rule: str, inputs: dict[str, str]) -> dict:
     }  # fmt: skip
 
 
-def history(seed: int, measure: str = "val_mae", steps: int = 300) -> str:
+def history(seed: int, measure: str = "val_mae", steps: int = 300, routed: bool = False) -> str:
     random = np.random.default_rng(seed)
     lines = []
     for step in range(10, steps + 1, 10):
         line = {"step": step, "loss": 0.2 / step**0.5 * float(np.exp(0.1 * random.standard_normal()))}
         if step % 60 == 0:
             line[measure] = 0.21 / step**0.5 * (1 + 0.05 * seed)
+            if routed:
+                line |= {"val_routing_entropy": 1.2, "val_load_entropy": 0.9, "val_nmi": step / steps / 2}
+                line |= {"val_collapsed": 0.0, "val_collapsed_routers": 0.0, "val_largest_share": 0.6}
+        if routed:
+            line |= {"router_entropy": 1.38 - step / 1000, "load_entropy": 0.95}
         lines.append(json.dumps(line))
     return "\n".join(lines) + "\n"
+
+
+def more_plan() -> Plan:
+    """The demo's mixture-of-experts study alone."""
+    document = demo_plan().document()
+    scale = document["scale"]
+    scale["studies"] = {"more": scale["studies"]["more"]}
+    return Plan.from_document(document, "more")
+
+
+def fake_more_inspection(made: Plan) -> MoreInspection:
+    """Five slices of each modality, two routers of four experts: the first knows modalities, the second little."""
+    random = np.random.default_rng(3)
+    names = tuple(sorted(made.recipes["more", "more"].model["modalities"]))
+    labels = np.repeat(np.arange(len(names)), 5)
+    logits = random.normal(size=(len(labels), 2, 4)) + 3 * np.stack([np.eye(4)[labels % 4], np.zeros((35, 4))], 1)
+    gates = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+    embedding = random.normal(size=(len(labels), 2, 3)).astype(np.float32)
+    runs = tuple(run for _, run in made.trained("more"))
+    sizes = Sizes(runs, np.full(len(runs), 135_000), np.full(len(runs), 91_000))
+    routing = Routing(
+        "more", "sim-fastmri-seven", tuple(f"v{n:04d}" for n in labels), (0,) * len(labels), names, labels, embedding,
+        gates.astype(np.float32), gates >= np.sort(gates, axis=2)[..., -2:-1], 135_000, 91_000,
+    )  # fmt: skip
+    return MoreInspection(sizes, routing, embedding[:, -1, :2])
 
 
 def fake_nas_inspection(dataset: str) -> nas.Inspection:

@@ -220,4 +220,4 @@ def test_the_paper_is_quoted_for_claims_that_were_not_measured(sources, tmp_path
     assert {outcome.verdict for outcome in outcomes} == {"not measured"}
     printed = {name for name, study in sources.studies.items() if prints(study.published)}
     quoted = [one for one in outcomes if "without numbers" not in one.claim.text and one.study in printed]
-    assert all(outcome.paper is not None and outcome.paper > outcome.claim.margin for outcome in quoted)
+    assert all(outcome.paper is not None and outcome.paper > outcome.claim.threshold for outcome in quoted)

@@ -90,6 +90,23 @@ def test_absent_backbones_leave_empty_cells_with_the_reason():
     assert set(rows["pattern"]) == {"es-x", "es-y", "gaussian", "radial"} and set(rows["acceleration"]) == {32}
 
 
+# --- MoRE ------------------------------------------------------------------------------------------------------------
+EXPERTS = RESULTS / "more"
+mixed = pytest.mark.skipif(not (EXPERTS / "more").exists(), reason="the demo's experts have not run")
+
+
+@mixed
+@pytest.mark.parametrize("run", ["more", "e2e-varnet"])
+def test_experts_and_the_dense_network_beat_zero_filled_by_two_decibels(run):
+    import pandas as pd
+
+    rows = {name: pd.read_csv(EXPERTS / name / "sim-fastmri-seven.csv") for name in ("zero-filled", run)}
+    assert rows[run]["psnr"].mean() >= rows["zero-filled"]["psnr"].mean() + 2
+    assert set(rows[run]["contrast"]) == {
+        "AXFLAIR", "AXT1", "AXT1POST", "AXT1PRE", "AXT2", "CORPDFS_FBK", "CORPD_FBK",
+    }  # fmt: skip
+
+
 # --- stroke DPM ------------------------------------------------------------------------------------------------------
 PRIOR = RESULTS / "dpm"
 sampled = pytest.mark.skipif(not (PRIOR / "fine-tuned").exists(), reason="the demo's priors have not run")

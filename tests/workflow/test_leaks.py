@@ -41,7 +41,7 @@ def test_splits_of_simulated_sets_share_no_subject(scale):
 
 LEARNING = {
     "train_unrolled", "train_unet", "train_aqvae", "tokenise", "train_transformer", "train_teacher", "distill",
-    "pretrain_dpm", "finetune_dpm", "tune_zeta",
+    "pretrain_dpm", "finetune_dpm", "tune_zeta", "train_experts",
 }  # fmt: skip
 
 

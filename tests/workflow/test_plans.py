@@ -44,6 +44,13 @@ def test_full_is_the_paper_dpm(snakemake):
     assert counts["evaluate"] == 4 + 6 + 11 + 4 + 5  # without a prior, methods, grid, samplers, stroke
 
 
+def test_full_is_the_paper_more(snakemake):
+    """MoRE: Table I's networks, two dense ones of equal cost, five counts, six parts of the router; one joined set."""
+    counts = snakemake.planned("more", "--configfile", "config/full.yaml")
+    assert counts["train_experts"] == 3 + 2 + 5 + 6 and counts["evaluate"] == 1 + counts["train_experts"]
+    assert counts["join"] == 3 and counts["inspect_more"] == 1 and counts["make_mask"] == 1
+
+
 def test_unknown_key_is_refused(snakemake):
     snakemake.edit("config/demo.yaml", lambda config: config.update(sclae=1))
     message = refused(snakemake)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 pytestmark = pytest.mark.workflow
-REPORTS = {"plan", "tables_ueps", "tables_nas", "tables_dpm", "scorecard", "report", "log_mlflow", "all"}
+REPORTS = {"plan", "tables_ueps", "tables_nas", "tables_more", "tables_dpm", "scorecard", "report", "log_mlflow", "all"}
 
 
 def test_finished_workflow_has_nothing_to_do(done):
@@ -87,7 +87,10 @@ def test_forced_rule_reruns_it_and_its_descendants(done):
 
 
 PRIORS = {"pretrain_dpm", "finetune_dpm"}
-TRAINERS = {"train_aqvae", "train_transformer", "train_teacher", "distill", "train_unrolled", "train_unet"} | PRIORS
+TRAINERS = {
+    "train_aqvae", "train_transformer", "train_teacher", "distill", "train_unrolled", "train_unet", "train_experts",
+    *PRIORS,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -148,6 +151,42 @@ def test_another_sampler_run_trains_no_prior(done):
     assert counts["evaluate"] == counts["tune_zeta"] == 1 and not TRAINERS & set(counts)
 
 
+def test_one_arm_of_the_experts_reruns_without_the_others(done):
+    """An arm's own setting; the router's settings of all arms with one; a forced inspection."""
+
+    def top_1(config):
+        config["studies"]["more"]["runs"]["top-1"] = {"model": {"router": {"cache": 3}}}
+
+    done.edit("config/demo.yaml", top_1)
+    jobs = done.jobs()
+    assert {job for job in jobs if job.startswith("weights/")} == {"weights/demo/more/top-1.safetensors"}
+    assert {job for job in jobs if job.endswith("/sim-fastmri-seven.csv")} == {
+        "results/demo/more/top-1/sim-fastmri-seven.csv"
+    }
+    done.edit("config/demo.yaml", lambda c: c["studies"]["more"]["runs"]["more"]["model"]["router"].update(cache=5))
+    trained = {job for job in done.jobs() if job.startswith("weights/")}
+    assert trained == {
+        f"weights/demo/more/{run}.safetensors" for run in ("more", "top-1", "e2e-varnet", "promptmr-plus")
+    }
+
+
+def test_a_forced_inspection_of_the_experts_trains_and_scores_nothing(done):
+    counts = done.planned("-R", "inspect_more")
+    assert set(counts) == {"inspect_more", "report", "all"}
+
+
+def test_another_share_of_a_joined_set_makes_no_volume_anew(done):
+    def share(catalogue):
+        for split, end in (("train", "high"), ("validation", "low")):
+            for part in catalogue["sim-fastmri-seven"]["parts"][split]:
+                part[end] = 0.5
+
+    done.edit("config/datasets.yaml", share)
+    counts = done.planned()
+    assert counts["join"] == 3 and counts["train_experts"] == 4
+    assert not {"simulate", "convert", "summarise", "calibrate", "train_unrolled", "pretrain_dpm"} & set(counts)
+
+
 def test_collector_and_single_file_targets(snakemake):
     counts = snakemake.planned("ueps")
     assert counts["train_unrolled"] == 5 and not (TRAINERS - {"train_unrolled"}) & set(counts)
@@ -156,7 +195,10 @@ def test_collector_and_single_file_targets(snakemake):
     prior = snakemake.planned("dpm")
     assert prior["pretrain_dpm"] == 6 and prior["finetune_dpm"] == 7 and prior["train_unrolled"] == 1
     assert prior["tune_zeta"] == 17 and prior["inspect_dpm"] == 1
-    assert snakemake.planned("data").keys() == {"simulate", "convert", "summarise", "data"}
+    experts = snakemake.planned("more")
+    assert experts["train_experts"] == 4 and experts["evaluate"] == 5 and experts["inspect_more"] == 1
+    assert experts["join"] == 3 and not (TRAINERS - {"train_experts"}) & set(experts)
+    assert snakemake.planned("data").keys() == {"simulate", "convert", "summarise", "join", "data"}
     single = snakemake.planned("weights/demo/ueps/ueps.safetensors")
     assert single["train_unrolled"] == 1
     assert "evaluate" not in single
