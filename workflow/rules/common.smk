@@ -53,7 +53,8 @@ def study_manifests(study):
 def raw_files(wildcards):
     """The published file that a canonical volume is made from, then others beside it that the reader looks at."""
     names = plan.raw_files(wildcards.dataset, wildcards.volume)
-    return [f"raw/{wildcards.dataset}/{wildcards.split}/{name}" for name in names]
+    paths = [f"raw/{wildcards.dataset}/{wildcards.split}/{name}" for name in names]
+    return {"raw": paths[0], "beside": paths[1:]}
 
 
 def split_volumes(wildcards):

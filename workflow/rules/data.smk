@@ -58,7 +58,7 @@ rule fetch_backbone:
 rule convert:
     """One canonical volume: fastMRI-compatible HDF5, centred orthonormal k-space."""
     input:
-        raw_files,
+        unpack(raw_files),
     output:
         "data/kspace/{dataset}/{split}/{volume}.h5",
     log:
@@ -68,7 +68,7 @@ rule convert:
     params:
         spec=dataset_spec,
     shell:
-        "rekon convert {wildcards.dataset} {wildcards.volume} {input[0]} --spec {params.spec:q}"
+        "rekon convert {wildcards.dataset} {wildcards.volume} {input.raw} --spec {params.spec:q}"
         " --output {output} > {log} 2>&1"
 
 
