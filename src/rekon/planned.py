@@ -6,6 +6,7 @@ Pure functions over config; `rekon.plan` adds the runs.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from rekon.config import Catalogue, Dataset, Scale
 from rekon.config.counts import Expected, batches, expected
@@ -71,6 +72,17 @@ class PlannedSets:
     def listed(self, dataset: str) -> bool:
         """Whether volume names are known at parse time (else the set is converted in batches)."""
         return self.catalogue[dataset].source != "manual"
+
+    def temporary(self, stage: Literal["raw"]) -> list[tuple[str, Split]]:
+        """Splits (set, split) whose files of a stage go once the next stage is made of them.
+
+        Raw files: of sets that a machine alone can fetch again. What people were sent, or put there, stays.
+        """
+        if stage not in self.scale.temporary:
+            return []
+        fetched = {name: entry.fetch for name in self.scale.datasets if (entry := self.catalogue[name]).fetch}
+        alone = [name for name, fetch in fetched.items() if fetch and fetch.kind not in ("links", "folder")]
+        return [(name, split) for name in alone for split in self.splits(name)]
 
     def splits(self, dataset: str) -> list[Split]:
         return [split for split in SPLITS if self.wanted(dataset, split) != 0]

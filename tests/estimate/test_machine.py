@@ -92,7 +92,7 @@ def test_published_sets_are_counted_by_the_catalogue(full, tmp_path):
     assert kspace.bytes == 70748 * 320 * 320 * (8 * 14 + 4) and places["maps", "fastmri-brain/train"].bytes
     assert places["raw", "fastmri-knee/test"].bytes == pytest.approx(192e9 * 5427 / 7135)
     assert places["weights", "nas/base"].bytes == 4 * COST.published
-    assert places["state", "dpm/full"].temporary and places["tokens", "nas/aqvae fastmri-brain/train"].bytes == (
+    assert places["state", "dpm/full"].until and places["tokens", "nas/aqvae fastmri-brain/train"].bytes == (
         70748 * 4 * sum(side * side for side in (11, 12, 13, 14, 15, 16)) * 2
     )
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rekon.estimate.disk import places
+from rekon.estimate.sets import Sets
 from rekon.plan import plan
 
 pytestmark = pytest.mark.workflow
@@ -39,6 +41,18 @@ def test_the_whole_of_full_stays_small_enough_to_look_at(snakemake):
     counts = snakemake.planned("--configfile", "config/full.yaml")
     assert sum(counts.values()) < 1000
     assert counts["calibrate_set"] == len({"train", "validation", "test"}) and counts["list_splits"] == 4
+
+
+def test_what_full_calls_temporary_goes_and_the_estimate_says_so(snakemake, full):
+    """Raw files of sets that a machine fetches alone; what people were sent or simulated stays."""
+    run = snakemake("-n", "--configfile", "config/full.yaml")
+    gone = set(re.findall(r"output: raw/(\S+)/RELEASED\.json", run.stdout + run.stderr))
+    assert gone == {f"{name}/{split}" for name, split in full.temporary("raw")}
+    assert {name.split("/")[0] for name in gone} == {"stanford2d", "m4raw-gre", *(f"ahead-e{k}" for k in range(1, 6))}
+    sets = Sets(full, snakemake.folder)
+    said = {place.what for place in places(full, sets, lambda recipe: None) if place.until == "it is converted"}
+    assert said == gone
+    assert "release" not in snakemake.planned()
 
 
 def mine(snakemake, files=("a.h5", "b.h5", "c.h5"), **entry):

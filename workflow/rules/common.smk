@@ -57,6 +57,11 @@ def raw_files(wildcards):
     return {"raw": paths[0], "beside": paths[1:]}
 
 
+def released():
+    """Records of the raw files that this scale does not keep."""
+    return [f"raw/{dataset}/{split}/RELEASED.json" for dataset, split in plan.temporary("raw")]
+
+
 def split_volumes(wildcards):
     """Canonical volumes of a split; of a set whose names are not known yet, the records of the jobs that convert it.
 

@@ -26,7 +26,7 @@ rule download:
         "logs/download/{dataset}/{split}/{file}.log",
     wildcard_constraints:
         dataset="(?!sim-|backbones)[^/]+",
-        file=r"(?!INDEX\.txt|SPLIT\.txt|FETCHED\.json).+",
+        file=r"(?!INDEX\.txt|SPLIT\.txt|FETCHED\.json|RELEASED\.json).+",
     retries: 2
     localrule: True
     conda:
@@ -174,6 +174,23 @@ rule summarise:
         " --output {output} > {log} 2>&1"
 
 
+rule release:
+    """Raw files that can be fetched again go once they are converted, where the scale calls them temporary."""
+    input:
+        lambda wc: manifest(wc.dataset, wc.split),
+    output:
+        "raw/{dataset}/{split}/RELEASED.json",
+    log:
+        "logs/release/{dataset}/{split}.log",
+    wildcard_constraints:
+        split="train|validation|test",
+    localrule: True
+    conda:
+        "../../envs/rekon.yaml"
+    shell:
+        "rekon release {wildcards.dataset} {wildcards.split} {input} --output {output} > {log} 2>&1"
+
+
 rule join:
     """The manifest of a split that is made of other sets'; their volumes stay where they are."""
     input:
@@ -245,4 +262,5 @@ rule data:
     """Every split of every set of this scale."""
     input:
         [manifest(dataset, split) for dataset in plan.scale.datasets for split in plan.splits(dataset)],
+        released(),
     localrule: True

@@ -73,7 +73,9 @@ def index(dataset: str, split: str, spec: Spec, output: Output) -> None:
     """List the files of a licensed set below raw/; if there are none, say how to get them."""
     from rekon.config import Dataset
     from rekon.data.listing import check_manual
+    from rekon.data.release import released, require
 
+    require(output.parent, released(output.parent))
     check_manual(dataset, model_of(Dataset, spec), split, output.parent)
 
 
@@ -121,6 +123,14 @@ def convert_batch(
     from rekon.data.batches import parse_batch
 
     run(dataset, split, model_of(Dataset, spec), listing, folder, parse_batch(batch), output, threads, count)
+
+
+@app.command(rich_help_panel=DATA)
+def release(dataset: str, split: str, manifest: Path, output: Output) -> None:
+    """Remove the raw files that were fetched for a split, now that they are converted; say which."""
+    from rekon.data.release import release as run
+
+    run(output.parent, manifest)
 
 
 @app.command(rich_help_panel=DATA)

@@ -71,6 +71,8 @@ class Scale(Strict):
     evaluation: EvaluationSettings
     compute: Compute = Compute()
     backbones: tuple[str, ...] = ()  # pretrained networks of config/backbones.yaml to fetch and use
+    # what goes as soon as the next stage has it: raw files that this workflow fetched and can fetch again unasked
+    temporary: tuple[Literal["raw"], ...] = ()
     mirror: str | None = None  # folder that holds the files of `source: download` sets
 
     @model_validator(mode="after")

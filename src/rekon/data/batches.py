@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from rekon.config.datasets import Dataset
 from rekon.data.calibrate import calibrate
 from rekon.data.convert import CONVERTER, convert, source_hash
+from rekon.data.release import require
 from rekon.data.splits import read_split
 from rekon.data.volume import Volume
 from rekon.errors import UserError
@@ -67,6 +68,7 @@ def convert_batch(
         twice = next(stem for stem in stems if stems.count(stem) > 1)
         raise UserError(f"{listing}: two files are called {twice!r}; rename one, volumes are named after their files.")
     mine = of_batch(names, batch)
+    require(listing.parent, mine)
     jobs = [(listing.parent / name, folder / f"{Path(name).stem}.h5", dataset_name, dataset) for name in mine]
     bad: dict[str, str] = {}
     with ProcessPoolExecutor(threads) if threads > 1 else nullcontext() as pool:

@@ -23,7 +23,7 @@ class Place:
     what: str
     bytes: float | None
     how: str  # where the number comes from
-    temporary: bool = False  # gone when the run has ended
+    until: str = ""  # when it goes; "": it stays
 
 
 def places(plan: Plan, sets: Sets, cost: Callable[[Recipe], Cost | None], root: Path | str = ".") -> list[Place]:
@@ -84,7 +84,9 @@ def _set(plan: Plan, sets: Sets, dataset: str, split: Split, mapped: bool, root:
             continue
         there = None if known is not None else _there(root / folder / name)
         how = source if there is None else "what lies there now"
-        found.append(Place(stage, name, known if known is not None else there, how))
+        goes = stage == "raw" and (dataset, split) in plan.temporary("raw")
+        until = "it is converted" if goes else ""
+        found.append(Place(stage, name, known if known is not None else there, how, until))
     return found
 
 
@@ -108,7 +110,7 @@ def _run(recipe: Recipe, cost: Cost, sets: Sets) -> list[Place]:
     state = 4.0 * (cost.published + 3 * cost.parameters + beside)
     return [
         Place("weights", name, 4.0 * cost.published, "4 bytes a number"),
-        Place("state", name, state, "weights, moments, best weights so far", temporary=True),
+        Place("state", name, state, "weights, moments, best weights so far", until="it is trained"),
     ]
 
 

@@ -70,12 +70,12 @@ class Estimate:
                   and study in (None, line.work.study) and stage in (None, line.work.stage)]  # fmt: skip
         return sum(chosen)
 
-    def bytes(self, stage: str | None = None, temporary: bool | None = None) -> float:
-        """Bytes of what is known."""
+    def bytes(self, stage: str | None = None, until: str | None = None) -> float:
+        """Bytes of what is known. until: only of what goes then, "": only of what stays."""
         return sum(
             place.bytes
             for place in self.places
-            if place.bytes is not None and stage in (None, place.stage) and temporary in (None, place.temporary)
+            if place.bytes is not None and stage in (None, place.stage) and until in (None, place.until)
         )
 
     @property
@@ -98,6 +98,7 @@ class Estimate:
             "gpu_hours_by_stage": {stage: self.hours(stage=stage) for stage in STAGES},
             "cost": None if self.price is None else self.price * self.hours(),
             "bytes": self.bytes(),
+            "bytes_that_stay": self.bytes(until=""),
             "bytes_by_stage": {
                 stage: self.bytes(stage) for stage in dict.fromkeys(place.stage for place in self.places)
             },

@@ -149,15 +149,17 @@ def _totals(found: Estimate) -> RenderableType:
 def _disk(found: Estimate) -> RenderableType:
     table = _table("disk", ("stage", "known GB", "unknown", "how"))
     table.columns[2].justify = table.columns[3].justify = "left"
-    for stage in dict.fromkeys(place.stage for place in found.places):
-        of = [place for place in found.places if place.stage == stage]
+    for stage, until in dict.fromkeys((place.stage, place.until) for place in found.places):
+        of = [place for place in found.places if (place.stage, place.until) == (stage, until)]
         unknown = [place.what for place in of if place.bytes is None]
         shown = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if unknown[3:] else "")
         how = "; ".join(dict.fromkeys(place.how for place in of if place.bytes is not None and place.bytes > 0))
         table.add_row(
-            stage + (" (while training)" if of[0].temporary else ""), _number(found.bytes(stage), 1e9), shown, how[:80]
+            stage + (f", until {until}" if until else ""), _number(found.bytes(stage, until), 1e9), shown, how[:80]
         )
     table.add_row("all that is known", _number(found.bytes(), 1e9), "", "", style="bold")
+    if any(place.until for place in found.places):
+        table.add_row("of that, stays", _number(found.bytes(until=""), 1e9), "", "", style="bold")
     return table
 
 
