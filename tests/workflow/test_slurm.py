@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+from snakemake_executor_plugin_slurm.utils import set_gres_string
+from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
 
 from rekon.estimate.needs import needs
 from rekon.estimate.sets import Sets
@@ -17,6 +22,7 @@ from rekon.plan import plan
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.workflow
 TRAINING = ("train_", "distill", "pretrain_", "finetune_")
+EXAMPLE = re.compile(r"^( *)# ( *\w[\w-]*:(?: .*)?)$", re.MULTILINE)  # of a setting, not of a sentence
 
 
 def planned(runner, *arguments: str) -> str:
@@ -39,6 +45,22 @@ def jobs(words: str) -> list[tuple[str, str, dict[str, str]]]:
     return found
 
 
+class Asked(dict):
+    """Resources of a job, as the plugin reads them."""
+
+    def __getattr__(self, name: str):
+        return self[name]
+
+
+def submission(rule: str, resources: dict[str, str]) -> list[str]:
+    """The words that submit such a job, after the plugin's own checks. Partition and account it looks up itself."""
+    asked = Asked({name: int(value) if value.isdecimal() else value for name, value in resources.items()})
+    job = SimpleNamespace(name=rule, threads=1, resources=asked)
+    validate_slurm_extra(job)
+    known = dict.fromkeys(("run_uuid", "slurm_logfile", "comment_str", "account", "partition", "workdir"), "")
+    return shlex.split(get_submit_command(job, known) + set_gres_string(job))
+
+
 def test_it_is_the_full_reproduction(snakemake):
     words = planned(snakemake)
     found = jobs(words)
@@ -58,6 +80,21 @@ def test_it_is_the_full_reproduction(snakemake):
         elif asked.get("gpu"):
             assert asked["gpu"] == "1"
     assert trained == len(full.trained())
+
+
+def test_every_example_for_a_site_can_be_submitted(snakemake):
+    profile = snakemake.folder / "slurm/config.yaml"
+    text, count = EXAMPLE.subn(r"\1\2", profile.read_text())
+    assert count == 8, "partition, account, constraint, extra; another partition for three rules"
+    profile.write_text(text)
+    elsewhere = set()
+    for rule, _, asked in jobs(planned(snakemake, "nas")):
+        words = submission(rule, asked)
+        elsewhere |= {rule} if asked["slurm_partition"] == "cpu" else set()
+        assert asked["slurm_account"] == "project" and "--mail-user=me@example.org" in words
+        assert words[words.index("-C") + 1] == ("" if rule in elsewhere else "a100")
+        assert not any(word.startswith("--gpus") for word in words) or asked["gpu"] != "0"
+    assert elsewhere == {"convert_batch", "calibrate_batch", "summarise"}
 
 
 def test_what_needs_a_network_or_a_database_stays_where_snakemake_runs():
