@@ -25,6 +25,16 @@ def test_interrupted_write_leaves_the_old_file(tmp_path: Path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_writers_of_two_machines_with_one_process_id_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    names = []
+    for machine in ("node1", "node2"):
+        monkeypatch.setattr("platform.node", lambda machine=machine: machine)
+        with atomic_path(tmp_path / "value.h5") as temporary:
+            temporary.write_text(machine)
+            names.append(temporary.name)
+    assert len(set(names)) == 2 and all(name.endswith(".h5") and name.startswith(".") for name in names)
+
+
 def test_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     Raises UserError when the disk is full or the folder cannot be written.
     """
     final = Path(path)
-    # the process id keeps two writers apart; the suffix stays so that libraries which look at it still work
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.part{final.suffix}")
+    # host and process id keep two writers apart, also on a disk that machines share; the suffix stays so that
+    # libraries which look at it still work
+    temporary = final.with_name(f".{final.name}.{platform.node()}.{os.getpid()}.part{final.suffix}")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
