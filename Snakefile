@@ -5,6 +5,7 @@
 #   snakemake --profile slurm                           the papers' data and sizes, on a cluster
 #   snakemake --cores 2 ueps                            one stage: data, ueps, tables, report, ...
 #   snakemake --cores 2 -R evaluate                     one rule again, and what depends on it
+import shlex
 import sys
 from pathlib import Path
 
@@ -35,8 +36,8 @@ COMPUTE = plan.scale.compute
 shell.prefix(
     "trap '[ $? != 137 ] || echo killed from outside, most likely for want of memory: raise compute.memory_gb in the "
     "file of the scale under config/, or mem_mb in the profile >&2' EXIT; "
-    f"command -v rekon >/dev/null || export PATH='{Path(sys.executable).parent}':\"$PATH\"; "
-    f"export REKON_MIRROR='{plan.scale.mirror or ''}' REKON_NODES={COMPUTE.nodes}; "
+    f"command -v rekon >/dev/null || export PATH={shlex.quote(str(Path(sys.executable).parent))}:\"$PATH\"; "
+    f"export REKON_MIRROR={shlex.quote(plan.scale.mirror or '')} REKON_NODES={COMPUTE.nodes}; "
 )
 
 

@@ -110,6 +110,15 @@ def test_a_scale_may_use_the_first_few(snakemake):
     assert "--batch 1/1 --count 2" in run.stdout + run.stderr
 
 
+def test_a_mirror_may_have_any_name(snakemake):
+    target = mine(snakemake)
+    seen = snakemake.folder / "seen"
+    stand_in = snakemake.folder / "bin/rekon"
+    stand_in.write_text(stand_in.read_text().replace("\n", f'\necho "$REKON_MIRROR" > {seen}\n', 1))
+    snakemake(target, "--config", "mirror=/data/it's \"here\" $HOME")
+    assert seen.read_text() == "/data/it's \"here\" $HOME\n"
+
+
 def test_a_papers_list_is_drawn_again_when_it_changes(snakemake):
     target = mine(snakemake)
     lists = snakemake.folder / "config/splits"
