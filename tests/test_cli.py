@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -42,3 +43,17 @@ def test_too_little_memory_is_one_sentence(code, remedy):
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert run.returncode == 1
     assert run.stderr.startswith(f"rekon: out of memory {remedy}") and run.stderr.count("\n") == 1
+
+
+def test_what_libraries_compile_is_kept_below_the_tmpdir_of_the_job_unless_the_user_says_otherwise(tmp_path):
+    used = "from torch._inductor.runtime.cache_dir_utils import cache_dir, triton_cache_dir as triton"
+    program = (
+        "import os, rekon.cli as cli\ndef app():\n"
+        f"    {used}; print(cache_dir(), triton(0), os.environ['CUDA_CACHE_PATH'], sep='\\n')\n"
+        "cli.app = app\ncli.main()"
+    )
+    clean = {name: value for name, value in os.environ.items() if "CACHE" not in name}
+    job = clean | {"TMPDIR": str(tmp_path), "CUDA_CACHE_PATH": "/elsewhere"}
+    run = subprocess.run([sys.executable, "-c", program], env=job, capture_output=True, text=True, check=True)
+    mine = tmp_path / f"rekon-{os.getuid()}"
+    assert run.stdout.split() == [str(mine / "inductor"), str(mine / "triton"), "/elsewhere"]

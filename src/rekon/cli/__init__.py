@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from rekon import caches
+
 # importing registers them
 from rekon.cli import check, data, estimate, people, reading, reports, runs, status  # noqa: F401
 from rekon.cli.app import app
@@ -12,6 +14,7 @@ from rekon.errors import UserError
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence and exit code 2, too little memory one sentence and exit code 1."""
+    caches.keep_below_tmpdir()
     try:
         app()
     except UserError as error:
