@@ -112,6 +112,18 @@ def test_needs_follow_the_estimate(full, tmp_path):
         assert needs(full.recipes[job.study, job.run], full.scale.compute, full.recipes).hours <= 48
 
 
+def test_a_batch_of_one_is_trained_on_one_gpu(full, tmp_path):
+    sets, costs = Sets(full, tmp_path), Costs(full, read_costs())
+    found = estimate(full, sets, costs, machine(None, full.scale.compute), None, tmp_path)
+    (job,) = (job for job in found.jobs if (job.study, job.run, job.stage) == ("more", "more", "training"))
+    lines = [line.gpu_hours for line in found.lines if (line.work.study, line.work.run) == ("more", "more")
+             and line.work.stage in ("training", "validation")]  # fmt: skip
+    assert job.gpus == 1 and job.hours == pytest.approx(sum(lines))
+    one = full.scale.compute.model_copy(update={"gpus": 1})
+    recipe = full.recipes["more", "more"]
+    assert needs(recipe, full.scale.compute, full.recipes, sets) == needs(recipe, one, full.recipes, sets)
+
+
 def test_a_network_that_is_not_on_record_asks_for_what_the_scale_says(full):
     recipe = full.recipes["nas", "unet"]
     other = recipe.model_copy(update={"model": recipe.model | {"channels": 31}})

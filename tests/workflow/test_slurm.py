@@ -73,7 +73,9 @@ def test_it_is_the_full_reproduction(snakemake):
         assert int(asked["runtime"]) <= limit and int(asked["mem_mb"]) > 0, rule
         if rule.startswith(TRAINING):
             wanted = needs(full.recipes[tuple(run.split("/"))], full.scale.compute, full.recipes, sets)
-            assert int(asked["gpu"]) == full.scale.compute.gpus
+            assert int(asked["gpu"]) == (1 if run.startswith("more/") else full.scale.compute.gpus)  # batch 1
+            assert int(asked["mem_mb"]) == 1024 * full.scale.compute.memory_gb * int(asked["gpu"]) // 8
+            assert "nodes" not in asked and "mpi" not in asked
             assert int(asked["runtime"]) == min(limit, round(60 * wanted.hours))
             assert int(asked["gpu_mem_mb"]) == 1000 * (wanted.gpu_memory_gb or 0)
             trained += 1
@@ -112,14 +114,18 @@ def test_what_needs_a_network_or_a_database_stays_where_snakemake_runs():
     )
 
 
-def test_a_training_is_spread_over_nodes(snakemake):
+def test_a_training_is_spread_over_nodes_as_far_as_its_batch_goes(snakemake):
     snakemake.edit("config/full.yaml", lambda scale: scale["compute"].update(nodes=2, gpus=16))
-    for rule, _, asked in jobs(planned(snakemake, "ueps")):
-        spread = {name: asked.get(name) for name in ("nodes", "tasks", "gpu", "mpi")}
+    seen = {}
+    for rule, run, asked in jobs(planned(snakemake, "nas", "more")):
+        spread = tuple(asked.get(name) for name in ("nodes", "tasks", "gpu", "mpi", "cpus_per_task"))
         if rule.startswith(TRAINING):
-            assert spread == {"nodes": "2", "tasks": "16", "gpu": "16", "mpi": "srun"}
+            seen[run] = spread
         else:
-            assert spread["nodes"] is None and spread["gpu"] in (None, "1"), rule
+            assert spread[0] is spread[3] is None and spread[2] in (None, "1"), rule
+    assert seen["nas/base"] == ("2", "16", "16", "srun", "8")  # batch 80
+    assert seen["nas/e2e-varnet"] == (None, None, "8", None, None)  # 8: one node has as many
+    assert seen["more/more"] == (None, None, "1", None, None)
 
 
 def test_gpus_that_do_not_spread_evenly_are_refused(snakemake):

@@ -8,18 +8,48 @@ from rekon.estimate.sets import Sets
 
 BEGUN = time.time()
 SETS = Sets(plan)
-PROCESSES = max(COMPUTE.gpus, COMPUTE.nodes)  # of a training: one per GPU, without GPUs one per node
-# several nodes: Slurm gives every process a task; by itself it would start one, on one of them
-SPREAD = {
-    "nodes": COMPUTE.nodes,
-    "tasks": PROCESSES,
-    "tasks_per_gpu": 0,
-    "cpus_per_task": COMPUTE.threads,
-    "mpi": "srun",
-}
-SPREAD = SPREAD if COMPUTE.nodes > 1 else {}
 LONGEST = max(1, int(COMPUTE.hours * 60))  # minutes
 SHARE_MB = COMPUTE.memory_gb * 1024 // max(1, COMPUTE.gpus)  # of a job on one GPU, where training takes several
+
+
+def training_compute(wildcards):
+    """What a training takes of a job's processes, GPUs and nodes: no more than can share its batch."""
+    return COMPUTE.for_batch(plan.recipes[tuple(wildcards.run.split("/"))].training.batch)
+
+
+def spread(value):
+    """A resource of trainings on several nodes, which those on one do not ask for."""
+
+    def asked(wildcards):
+        compute = training_compute(wildcards)
+        return value(compute) if compute.nodes > 1 else None
+
+    return asked
+
+
+# several nodes: Slurm gives every process a task; by itself it would start one, on one of them
+SPREAD = {
+    "nodes": spread(lambda compute: compute.nodes),
+    "tasks": spread(lambda compute: compute.processes),
+    "tasks_per_gpu": spread(lambda compute: 0),
+    "cpus_per_task": spread(lambda compute: compute.threads),
+    "mpi": spread(lambda compute: "srun"),
+}
+SPREAD = SPREAD if COMPUTE.nodes > 1 else {}
+
+
+def training_threads(wildcards):
+    """Cores on each of its nodes."""
+    return COMPUTE.threads * training_compute(wildcards).node_processes
+
+
+def training_gpus(wildcards):
+    return training_compute(wildcards).gpus
+
+
+def training_mb(wildcards):
+    """Memory on each of its nodes: that of the scale, or the share of its processes there."""
+    return COMPUTE.memory_gb * 1024 * training_compute(wildcards).node_processes // COMPUTE.node_processes
 
 
 def training_needs(wildcards):

@@ -36,12 +36,12 @@ rule train_unrolled:
     priority: 10  # the long jobs first: the short ones fill the gaps
     conda:
         "../../envs/rekon.yaml"
-    threads: COMPUTE.threads * max(1, PROCESSES // COMPUTE.nodes)
+    threads: training_threads
     resources:
         **SPREAD,
-        gpu=COMPUTE.gpus,
+        gpu=training_gpus,
         gpu_mem_mb=training_gpu_mb,
-        mem_mb=COMPUTE.memory_gb * 1024,
+        mem_mb=training_mb,
         runtime=training_minutes,
         workers=COMPUTE.workers,
     params:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rekon.cli.app import TRAIN, Gpus, Output, Threads, app, compute_of, model_of
 from rekon.errors import UserError
+
+if TYPE_CHECKING:
+    from rekon.config import Recipe
 
 Parents = Annotated[
     list[str], typer.Option(help="ROLE=WEIGHTS of a run that this one builds on.", metavar="ROLE=WEIGHTS")
@@ -44,8 +47,19 @@ def train(
     threads: Annotated[int, typer.Option(help="CPU threads on a node, shared by its processes.")] = 1,
     gpus: Gpus = 0,
     nodes: Annotated[
-        int, typer.Option(help="Nodes of the Slurm job to spread over.", envvar="REKON_NODES", show_envvar=False)
+        int,
+        typer.Option(
+            min=1, help="Most nodes of the Slurm job to spread over.", envvar="REKON_NODES", show_envvar=False
+        ),
     ] = 1,
+    node_gpus: Annotated[
+        int,
+        typer.Option(
+            help="GPUs of a node, all of which are filled before the next; 0: as many on each.",
+            envvar="REKON_NODE_GPUS",
+            show_envvar=False,
+        ),
+    ] = 0,
     workers: Annotated[int, typer.Option(help="Processes that load data.")] = 0,
     wall_minutes: Annotated[float, typer.Option(help="Wall time of the job; before it ends: save, exit 75.")] = 0,
     max_minutes: Annotated[
@@ -63,6 +77,8 @@ def train(
     from rekon.studies.kinds import Sources
     from rekon.studies.train import train as run
 
+    resolved = read_recipe(recipe)
+    gpus, nodes = _shared(resolved, gpus, nodes, node_gpus)
     processes = max(gpus, nodes)
     threads = max(1, threads * nodes // processes)
     if processes > 1:  # one per GPU (without GPUs one per node), each of which comes here again
@@ -74,7 +90,7 @@ def train(
         train, validation, files_of(parent, "parent"), files_of(tokens, "tokens"), files_of(backbone, "backbone")
     )
     finished = run(
-        read_recipe(recipe), sources, weights=weights, metrics=metrics, provenance=provenance,
+        resolved, sources, weights=weights, metrics=metrics, provenance=provenance,
         state=state, compute=compute_of(threads, gpus, workers),
         max_minutes=max_minutes or (training_minutes(wall_minutes) if wall_minutes else None),
     )  # fmt: skip
@@ -153,6 +169,23 @@ def evaluate(
 def training_minutes(wall_minutes: float) -> float:
     """Minutes of a job's wall time to train in: less what saving takes, and what passed before this process began."""
     return wall_minutes - min(max(2.0, 0.05 * wall_minutes), 0.5 * wall_minutes)
+
+
+def _shared(recipe: Recipe, gpus: int, nodes: int, node_gpus: int) -> tuple[int, int]:
+    """GPUs and nodes that the batch of a run can be shared over; a line says so where that is fewer than were given."""
+    from rekon.config import Compute
+    from rekon.config.base import check
+
+    there = nodes * node_gpus if gpus and node_gpus else gpus
+    batch = recipe.training.batch if recipe.training else 1
+    used = check(Compute, {"gpus": there, "nodes": nodes}, "--gpus and --nodes").for_batch(batch)
+    if gpus > used.gpus:
+        print(
+            f"{recipe.study}/{recipe.run}: a batch of {batch} can be shared by {used.gpus} of {gpus} GPUs; the others "
+            "stay idle.",
+            file=sys.stderr,
+        )
+    return min(gpus, used.gpus), used.nodes
 
 
 def files_of(options: Iterable[str], name: str) -> dict[str, Path]:

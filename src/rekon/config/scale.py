@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -38,7 +39,7 @@ class Compute(Strict):
     """What a job may use. None of it changes a result's definition."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    gpus: int = Field(default=0, ge=0)  # per training job, a process each
+    gpus: int = Field(default=0, ge=0)  # per training job, a process each, as far as its batch can be shared out
     nodes: int = Field(default=1, ge=1)  # that a training job is spread over, evenly
     threads: int = Field(default=1, ge=1)  # of each process
     workers: int = Field(default=0, ge=0)  # data loading processes, of each process
@@ -50,6 +51,25 @@ class Compute(Strict):
         if self.gpus % self.nodes:
             raise ValueError(f"'gpus' {self.gpus} must be a multiple of 'nodes' {self.nodes}")
         return self
+
+    @property
+    def processes(self) -> int:
+        """Of a training: one per GPU, without GPUs one per node."""
+        return max(self.gpus, self.nodes)
+
+    @property
+    def node_processes(self) -> int:
+        """Of a training, on each of its nodes."""
+        return self.processes // self.nodes
+
+    def for_batch(self, batch: int) -> Compute:
+        """What a training with this batch takes of it, since its processes need equal parts of a batch.
+
+        As many processes as possible, on as few nodes as hold them evenly.
+        """
+        processes = math.gcd(self.processes, batch)
+        nodes = next(n for n in range(1, 1 + self.nodes) if processes % n == 0 and processes <= n * self.node_processes)
+        return self.model_copy(update={"gpus": processes if self.gpus else 0, "nodes": nodes})
 
 
 class ScaleStudy(Strict):

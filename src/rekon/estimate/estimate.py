@@ -152,10 +152,13 @@ def _jobs(plan: Plan, sets: Sets, costs: Callable[[Recipe], Cost | None], lines:
     jobs = []
     for (study, run, stage, name), parts in together.items():
         training, known = stage == "training", [line.gpu_hours for line in parts if line.gpu_hours is not None]
-        gpus = compute.gpus if training else min(compute.gpus, 1)
+        recipe = plan.recipes[study, run]
+        if training and recipe.training is not None:
+            gpus = compute.for_batch(recipe.training.batch).gpus
+        else:
+            gpus = min(compute.gpus, 1)
         # a process per GPU shares training and validation; on a CPU a job has its threads, which count as one here
         hours = sum(known) / max(gpus, 1) if len(known) == len(parts) else None
-        recipe = plan.recipes[study, run]
         # as the rules do: on a CPU, and for what cannot be resumed, all that the scale allows
         asked = needs(recipe, compute, plan.recipes, sets).hours if training and compute.gpus else compute.hours
         times = None if hours is None else attempts(hours, asked, compute.hours) if training else 1
@@ -171,7 +174,7 @@ def _assumptions(plan: Plan, sets: Sets, machine: Machine) -> list[str]:
     peak = f"{machine.bf16:g} TFLOP/s in bf16 and {machine.fp32:g} in fp32"
     told = [
         f"{machine.name}: {peak}, of which {100 * machine.utilisation:g} % is reached (--gpu, --tflops, "
-        "--utilisation); several GPUs share a training without loss.",
+        "--utilisation); several GPUs share a training without loss, as many as its batch can be divided among.",
         "Operations are counted by running each network, forwards and back, on tensors without memory: convolutions "
         "and matrix products, a multiplication and an addition counting as two.",
         "Memory: 16 bytes a trained number (weight, gradient, two moments; 18 with a copy in bf16), 4 a frozen one, "

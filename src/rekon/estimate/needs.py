@@ -26,7 +26,7 @@ class Needs:
 def needs(
     recipe: Recipe, compute: Compute, recipes: Recipes, sets: Sets | None = None, gpu: Machine | None = None
 ) -> Needs:
-    """What training a run needs.
+    """What training a run needs, on as many of the GPUs as can share its batch.
 
     recipes: of all runs, among them the parents, whose networks are part of it. sets: tell how large the sets are;
     without them nobody knows. Never more hours than `compute` allows: what does not fit goes on
@@ -34,6 +34,7 @@ def needs(
     unknown size, asks for the hours that `compute` allows.
     """
     assert recipe.training is not None, "nothing to train in this recipe"
+    compute = compute.for_batch(recipe.training.batch)
     cost = _known().get(key(recipe, recipes))
     if cost is None:
         return Needs(None, compute.hours)
