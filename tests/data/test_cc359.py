@@ -240,6 +240,24 @@ def test_truncated(tmp_path, array, view, keep):
     refused(path, dataset(view), "not a readable HDF5 file")
 
 
+@pytest.mark.parametrize("view", ["axial", "sagittal"])
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.9])
+def test_an_undersampled_file_gives_no_reference(tmp_path, array, view, share):
+    """As the publishers' test files are: samples at random, the centre whole, no empty column in between."""
+    mask = np.random.default_rng(0).random(array.shape[1:3]) < share
+    mask[6:14, 8:16] = True
+    path = write(tmp_path / "v.h5", array * mask[..., None])
+    refused(path, dataset(view), r"of the samples in the acquired part of kz are exactly zero, .* no reference")
+    entry = make_dataset(format="cc359", view=view, reference=False, stack=Stack())
+    with read_raw(path, entry) as raw:
+        assert not raw.reference and raw.slice(0).any()
+
+
+def test_a_few_samples_may_be_zero(tmp_path, array):
+    array[:, 0, :4] = 0
+    convert(write(tmp_path / "v.h5", array), tmp_path / "out.h5", "set", dataset(), "v")
+
+
 def test_other_mistakes(tmp_path, array):
     path = write(tmp_path / "v.h5", array)
     refused(path, dataset("coronal"), "axial and sagittal")

@@ -3,7 +3,8 @@
 The last axis holds real and imaginary parts in turn. The readout is already transformed: it is space, head to feet;
 ky runs front to back, kz from side to side. The publishers' image is |ifft2(k)| of a readout position, neither shifted
 nor scaled, while the zero frequency lies at the array's centre: against the centred transform k-space carries a
-checkerboard. Of kz the last 15 % were not acquired and hold next to nothing; they are set to zero.
+checkerboard. Of kz the last 15 % were not acquired and hold next to nothing; they are set to zero. The publishers' test
+files look the same but are undersampled in ky and kz, down to 10 or 20 %: no reference can be made of them.
 
 axial       the file's readout positions: H = ky, W = kz, of which 85 % acquired
 sagittal    kz is transformed and gives the slices: H = readout, back in k-space, W = ky, fully acquired
@@ -32,6 +33,7 @@ from rekon.data.header import Header, full_header
 from rekon.errors import UserError
 
 ACQUIRED = 0.85  # of kz
+MISSING = 0.03  # of the acquired samples may be exactly zero; the publishers' undersampled files lack 80 or 90 %
 PUBLISHED = ((218, 170), (218, 174), (218, 180))  # ky, kz
 CONTRAST = "T1"  # of all files
 _NAME = re.compile(r"(e\d+s\d+)_P\d+")  # of the publishers' files: subject, then the scanner's number
@@ -45,7 +47,7 @@ def read(path: Path, dataset: Dataset, scratch: Path | None = None) -> Iterator[
         kspace = member(path, file, "kspace")
         _check_shape(path, kspace)
         volume = _File(path, kspace)
-        volume.check_content()
+        volume.check_content(dataset.reference)
         if dataset.view == "axial":
             yield _axial(volume, dataset)
         elif dataset.view == "sagittal":
@@ -75,8 +77,11 @@ class _File:
             ) from None
         return np.asarray(values.view(np.complex64))
 
-    def check_content(self) -> None:
-        """Refuse k-space whose middle does not look as the format says. NaN passes: whoever reads it, refuses it."""
+    def check_content(self, reference: bool) -> None:
+        """Refuse k-space whose middle does not look as the format says, or of which a reference lacks samples.
+
+        NaN passes: whoever reads it, refuses it.
+        """
         middle = self.readout // 2
         energy = np.square(np.abs(self.positions(middle, middle + 1)[0]), dtype=np.float64)
         plane = energy.sum(axis=-1)
@@ -86,14 +91,19 @@ class _File:
                 f"{self.path}: 'kspace' of shape {self.kspace.shape} is not centred along its second and third axis; "
                 f"they must be ky and kz of {_AXES}: {AGAIN}."
             )
-        if (self.ky, self.kz) in PUBLISHED:
-            return  # which is which is sure, and nobody says how little noise is left beyond
         columns = plane.sum(axis=0)
         beyond, opposite = columns[self.acquired :], columns[1 : self.kz - self.acquired + 1]
-        if beyond.sum() > 0.25 * opposite.sum():
+        # of the published sizes it is sure which axis is which, and nobody says how little noise is left beyond
+        if (self.ky, self.kz) not in PUBLISHED and beyond.sum() > 0.25 * opposite.sum():
             raise UserError(
                 f"{self.path}: 'kspace' of shape {self.kspace.shape} has signal in the last 15 % of its third axis; it "
                 f"must be kz of {_AXES}: {AGAIN}."
+            )
+        empty = float(np.mean(plane[:, : self.acquired] == 0))  # noise leaves no measured sample at exactly zero
+        if reference and MISSING < empty < 1:
+            raise UserError(
+                f"{self.path}: {100 * empty:.0f} % of the samples in the acquired part of kz are exactly zero, so this "
+                "file is undersampled (one of the publishers' test files?) and no reference; leave it out of the set."
             )
 
 
