@@ -134,6 +134,21 @@ def test_a_folder_of_the_users_is_linked(server, tmp_path):
         download_set("set", "test", dataset, tmp_path / "raw2", local=Local(folders={"cc359": str(tmp_path / "empty")}))
 
 
+def test_two_files_of_one_name_are_not_linked_over_each_other(server, tmp_path):
+    given = tmp_path / "given"
+    for name in ("test_R5/e1.h5", "test_R10/e1.h5", "train/e2.h5"):
+        (given / name).parent.mkdir(parents=True, exist_ok=True)
+        (given / name).write_bytes(name.encode())
+    dataset, raw = a_set(server, "folder", id="cc359"), tmp_path / "raw"
+    with pytest.raises(UserError, match=r"given: holds 'test_R10/e1\.h5' and 'test_R5/e1\.h5', two files of one name"):
+        download_set("set", "test", dataset, raw, local=Local(folders={"cc359": str(given)}))
+    assert here(raw) == []
+    # another folder in place of the first one: the links follow
+    for folder in ("test_R5", "train"):
+        download_set("set", "test", dataset, raw, local=Local(folders={"cc359": str(given / folder)}))
+    assert here(raw) == ["FETCHED.json", "e1.h5", "e2.h5"] and (raw / "e1.h5").read_bytes() == b"test_R5/e1.h5"
+
+
 def test_without_access_one_is_told_how_to_get_it(server, tmp_path):
     for kind in ("links", "folder"):
         with pytest.raises(UserError, match=r"holds no file of data set 'set', test split; ask at example\.org\.$"):

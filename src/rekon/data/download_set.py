@@ -158,12 +158,19 @@ def _room(folder: Path, todo: Sequence[SourceFile], dataset_name: str) -> None:
 
 
 def _link(source: Path, folder: Path, dataset: Dataset, pattern: str) -> None:
-    """Link the files of somebody's folder, at any depth, under their own names."""
+    """Link the files of somebody's folder, at any depth, under their own names; UserError where two share one."""
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; mend 'folders' in {LOCAL}.")
     wanted = [name for name in raw_files(source, dataset) if fnmatchcase(Path(name).name, pattern)]
     if not wanted:
         raise UserError(f"{source}: holds no file {pattern!r}; mend 'folders' in {LOCAL}.")
+    first: dict[str, str] = {}
+    for name in wanted:
+        if (other := first.setdefault(Path(name).name, name)) != name:
+            raise UserError(
+                f"{source}: holds {other!r} and {name!r}, two files of one name; mend 'folders' in {LOCAL} to name a "
+                "folder with the files of this set alone."
+            )
     for name in wanted:
         link = folder / Path(name).name
         target = (source / name).resolve()
