@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from made_up import fake_more_inspection, more_plan, workspace
 
-from rekon.files import write_text
+from rekon.files import write_json, write_text
 from rekon.more.inspection import Inspection, write_inspection
 from rekon.reporting.html import study_context
 from rekon.reporting.papers import more, paper
@@ -19,6 +19,7 @@ from rekon.reporting.tables import published_table
 from rekon.reporting.views import View
 
 SET = "sim-fastmri-seven"
+PAIRS = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [1, 0, 0, 1]], bool)  # of four experts, all used alike
 
 
 @pytest.fixture(scope="module")
@@ -83,22 +84,51 @@ def test_a_collapsed_run_is_flagged_in_words_and_in_the_picture(tmp_path, plan):
     chosen = np.zeros((35, 2, 4), bool)
     chosen[..., :2] = True
     made = inspected(tmp_path, plan, gates_SRN=one_does_everything, chosen_SRN=chosen)
-    rows = [{"step": 10, "val_nmi": 0.0, "val_collapsed": 1.0, "val_collapsed_routers": 2.0, "val_largest_share": 1.0}]
-    write_text(made.record("more/more", "metrics.jsonl"), "\n".join(map(json.dumps, rows)) + "\n")
-    assert "MoRE (2 of its routers; largest share 100 %)" in said(made, "COLLAPSED")
+    trained(made, kept=20, flags={10: 0, 20: 2})
+    assert (
+        "MoRE (at the kept weights, step 20, 2 of its routers, largest share 70 %; on test slices, 2 of 2 routers)"
+        in (said(made, "COLLAPSED"))
+    )
     figure = next(one for one in more.figures(made, "more", {}, tmp_path) if one.file == "more-usage.svg")
     assert "Collapsed, more than 90 % of all samples to one expert: cascade 1, 2 of 2" in figure.caption
     assert (tmp_path / figure.file).read_text().count(">collapsed<") == 2
 
 
-def test_a_run_that_recovered_is_not_flagged(tmp_path, plan):
-    made = Sources(plan, tmp_path)
+def trained(made: Sources, kept: int | None, flags: dict[int, int]) -> Sources:
+    """Leave what a training leaves. flags: step of a validation -> how many routers had collapsed."""
     rows = [
-        {"step": step, "val_nmi": 0.3, "val_collapsed": flag, "val_collapsed_routers": flag, "val_largest_share": 0.7}
-        for step, flag in ((10, 1.0), (20, 0.0))
-    ]
+        {"step": step, "val_nmi": 0.3, "val_collapsed": float(flag > 0), "val_collapsed_routers": float(flag),
+         "val_largest_share": 0.7}
+        for step, flag in flags.items()
+    ]  # fmt: skip
     write_text(made.record("more/more", "metrics.jsonl"), "\n".join(map(json.dumps, rows)) + "\n")
-    assert said(made, "COLLAPSED") == ""
+    if kept is not None:
+        write_json(made.record("more/more", "run.json"), {"best": {"step": kept, "val_loss": 0.1}})
+    return made
+
+
+@pytest.mark.parametrize(
+    ("kept", "flags", "told"),
+    [
+        (20, {10: 1, 20: 0, 30: 0}, ""),  # recovered, and was kept then
+        (30, {10: 1, 20: 1, 30: 0}, ""),
+        (10, {10: 1, 20: 0, 30: 0}, "at the kept weights, step 10, 1 of its routers"),  # recovered too late
+        (20, {10: 0, 20: 0, 30: 2}, "at the last validation, step 30, 2 of its routers"),
+        (None, {10: 1, 20: 0}, ""),  # goes on: nothing is kept for good
+        (None, {10: 0, 20: 1}, "at the last validation, step 20, 1 of its routers"),
+    ],
+)
+def test_a_run_is_flagged_for_the_weights_that_are_scored_and_for_its_end(tmp_path, plan, kept, flags, told):
+    text = said(trained(Sources(plan, tmp_path), kept, flags), "COLLAPSED")
+    assert told in text and bool(told) == bool(text)
+
+
+def test_a_run_that_has_collapsed_on_the_test_set_alone_is_flagged(tmp_path, plan):
+    chosen = np.zeros((35, 2, 4), bool)
+    chosen[:, 0, :2] = True
+    chosen[:, 1] = PAIRS[np.arange(35) % 4]
+    text = said(trained(inspected(tmp_path, plan, chosen_SRN=chosen), 10, {10: 0}), "COLLAPSED")
+    assert "MoRE (on test slices, 1 of 2 routers)" in text
 
 
 # --- the page -------------------------------------------------------------------------------------------------------

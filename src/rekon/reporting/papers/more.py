@@ -132,18 +132,28 @@ def _routing(sources: Sources, study: str) -> list[str]:
 
 def _collapses(sources: Sources, study: str) -> list[str]:
     """Runs whose validation was flagged when their weights were kept or at the end, and the inspected one."""
+    found = _inspection(sources, study)
+    seen = found.routing if found else None
     fallen = []
     for _, run in sources.plan.trained(study, "experts"):
         rows = [row for row in sources.history(f"{study}/{run}") if "val_collapsed" in row]
-        if rows and rows[-1]["val_collapsed"]:
-            fallen.append(
-                f"{sources.title(f'{study}/{run}')} ({rows[-1]['val_collapsed_routers']:.0f} of its routers; largest "
-                f"share {100 * rows[-1]['val_largest_share']:.0f} %)"
-            )
+        kept = ((sources.provenance(f"{study}/{run}") or {}).get("best") or {}).get("step")
+        moments = {row["step"]: "at the kept weights" for row in rows if row["step"] == kept}
+        moments |= {row["step"]: "at the last validation" for row in rows[-1:] if row["step"] != kept}
+        parts = [
+            f"{moments[row['step']]}, step {row['step']}, {row['val_collapsed_routers']:.0f} of its routers, largest "
+            f"share {100 * row['val_largest_share']:.0f} %"
+            for row in rows
+            if row["step"] in moments and row["val_collapsed"]
+        ]
+        if seen is not None and seen.run == run and seen.collapsed_R.any():
+            parts.append(f"on test slices, {seen.collapsed_R.sum()} of {len(seen.collapsed_R)} routers")
+        if parts:
+            fallen.append(f"{sources.title(f'{study}/{run}')} ({'; '.join(parts)})")
     if not fallen:
         return []
     return [
-        "COLLAPSED at the last validation, more than 90 % of all samples of a router to one expert: "
+        "COLLAPSED, more than 90 % of all samples of a router to one expert: "
         f"{'; '.join(fallen)}. What such a run says of experts it says of fewer than it has."
     ]
 
@@ -205,7 +215,8 @@ def methods(sources: Sources, study: str) -> Facts:
         (
             "Collapse",
             "a router that sends more than 90 % of all samples to one expert, although it could choose, is flagged: in "
-            "the findings, in the heat map and in metrics.jsonl (val_collapsed).",
+            "the findings (validation at the kept weights and at the end, test slices), in the heat map and in "
+            "metrics.jsonl (val_collapsed).",
         ),
         ("What the paper leaves open", f"the readings taken stand in {READINGS}; numbers depend on them."),
     ]
