@@ -17,7 +17,6 @@ from rekon.config.counts import Expected, batches, expected
 from rekon.config.sources import Published, SplitRule
 from rekon.data.batches import convert_batch
 from rekon.data.check import Wanted, check_split
-from rekon.data.check_files import problem
 from rekon.data.check_view import console, view
 from rekon.data.splits import draw, write_split
 from rekon.data.summarise import summarise
@@ -119,6 +118,32 @@ def test_converted_to_the_published_scale(root):
     assert look(root, what).ok
 
 
+def test_the_constant_is_computed_again_from_the_volumes(root):
+    constant = convert(root, wanted().entry)
+    what = wanted(normalisation=constant)
+    manifest = root / "runs/full/data/set/test.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(content | {"mean_max": 1.01 * constant}))
+    assert look(root, what, quick=True).ok
+    found = look(root, what)
+    assert found.constant == pytest.approx(constant)
+    assert found.state == "broken" and "its 'mean_max' is" in found.broken["runs/full/data/set/test.json"]
+    # attribute and reference image of a volume disagree, though its checksum was noted afterwards
+    path = root / "data/kspace/set/test/a.h5"
+    with h5py.File(path, "r+") as file:
+        file["reconstruction_rss"][...] *= 2
+    content["volumes"][0]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(content))
+    assert "its 'mean_max' is" in look(root, what).broken["runs/full/data/set/test.json"]
+
+
+def test_more_files_than_were_published(root):
+    for rule in (None, SplitRule(volumes=2)):
+        found = look(root, wanted(2, rule))
+        assert (found.state, found.ok, found.surplus) == ("surplus", False, 1) and "1 files more than" in found.next
+    assert look(root, wanted(2, SplitRule(count=2, volumes=2))).ok
+
+
 def test_a_constant_that_the_set_is_not_divided_by(root):
     convert(root, wanted().entry)
     entry = make_dataset(published=published(constant=1.0), normalisation="volume_max")
@@ -130,6 +155,7 @@ def test_left_out_volumes_are_listed(root):
     manifest = root / "runs/full/data/set/test.json"
     content = json.loads(manifest.read_text())
     content["left_out"], content["volumes"] = {"b.h5": "damaged."}, content["volumes"][:2]
+    content["mean_max"] = sum(volume["max"] for volume in content["volumes"]) / 2
     manifest.write_text(json.dumps(content))
     found = look(root, wanted())
     assert found.left_out == {"b.h5": "damaged."} and found.next == "1 left out; b.h5: damaged" and found.ok
@@ -226,25 +252,6 @@ def test_downloads_are_held_against_the_catalogue(root):
     path.unlink()
     found = look(root, what)
     assert (found.state, found.missing) == ("absent", ["a.h5"]) and found.next.endswith("fetches it")
-
-
-@pytest.mark.parametrize(
-    ("form", "content", "words"),
-    [
-        ("cc359", {"kspace": np.ones((4, 4, 4, 6), np.float32)}, ""),
-        ("cc359", {"kspace": np.ones((4, 4, 4, 5), np.float32)}, "5 numbers a sample"),
-        ("cc359", {"kspace": np.ones((4, 4, 4, 6), np.complex64)}, "complex64"),
-        ("ahead", {"dataset/xml": b"<x/>", "dataset/data": np.ones(3)}, ""),
-        ("stanford-fse", {"dataset/xml": b"<x/>"}, "'dataset/data' is missing"),
-        ("ahead", {"kspace": np.ones(3)}, "'dataset' is missing"),
-    ],
-)
-def test_structure_of_other_formats(tmp_path, form, content, words):
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        for name, value in content.items():
-            file[name] = value
-    found = problem(tmp_path / "a.h5", make_dataset(format=form), quick=True)
-    assert words in found and bool(found) == bool(words)
 
 
 def test_what_a_scale_expects():

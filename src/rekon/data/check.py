@@ -1,7 +1,7 @@
 """Where the files of a set stand against the catalogue: present, missing, broken, and what to do next.
 
-Nothing is changed. The normalisation constant of what was converted, the mean over volumes of max(RSS), is compared
-with the one that UEPS's authors published: a wrong scale, axis or transform shows there first.
+Nothing is changed. The normalisation constant of what was converted is computed again from the volumes, and compared
+with the manifest's and with the one that UEPS's authors published (`rekon.data.constant`).
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from typing import Any, Literal
 
 from rekon.config import Dataset
 from rekon.config.base import Split
-from rekon.config.counts import Expected
+from rekon.config.counts import Expected, expected
 from rekon.config.sources import SplitRule
-from rekon.data.check_files import problem, volume_problem
+from rekon.data.check_files import largest, problem, volume_problem
+from rekon.data.constant import far_off, published_constant
 from rekon.data.download_set import RECORD, damaged
 from rekon.data.listing import raw_files
 from rekon.data.splits import LISTS, draw, read_names
 from rekon.files import read_json, sha256
 
 # ready: all that is needed is there. made: the workflow makes it. partial: some files are missing. broken: some cannot
-# be used. suspect: converted, but not to the published scale. absent: nothing is there
-State = Literal["ready", "made", "partial", "broken", "suspect", "absent"]
-NEAR = (0.8, 1.25)  # of the published constant: other volumes of the same set move it, another scale much more
+# be used. surplus: more than there should be. suspect: converted, but not to the published scale. absent: none is there
+State = Literal["ready", "made", "partial", "broken", "surplus", "suspect", "absent"]
+SAME = 1e-6  # two sums of the same numbers differ by less
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Found:
     wanted: Wanted
     raw: int = 0  # raw files that belong to the split
     expected: int | None = None
+    surplus: int = 0  # raw files beyond those that were published
     missing: list[str] = field(default_factory=list)  # names, where they are known
     broken: dict[str, str] = field(default_factory=dict)  # file -> what is wrong
     converted: int | None = None  # volumes in the manifest; None: there is no manifest
@@ -88,15 +90,13 @@ def check_split(
 
 def _converted(found: Found, path: Path, root: Path, quick: bool, say: Callable[[str], None]) -> None:
     """What the manifest says, and whether the volumes that it names are there and whole."""
-    entry = found.wanted.entry
-    whole = entry.published.get(found.wanted.split)
-    constant = entry.normalisation if isinstance(entry.normalisation, float) else whole.constant if whole else None
-    found.published = constant
+    found.published = published_constant(found.wanted.entry, found.wanted.split)
     if not path.exists():
         return
     content: dict[str, Any] = read_json(path)
     found.converted, found.constant = len(content["volumes"]), float(content["mean_max"])
     found.left_out = dict(content.get("left_out", {}))
+    values: list[float] = []  # max(RSS) of the volumes, read again
     for volume in content["volumes"]:
         where = root / volume["path"]
         if not where.exists():
@@ -105,6 +105,14 @@ def _converted(found: Found, path: Path, root: Path, quick: bool, say: Callable[
             say(volume["path"])
         if why := volume_problem(where) or ("" if quick or sha256(where) == volume["sha256"] else "changed since"):
             found.broken[volume["path"]] = why
+        elif not quick:
+            values.append(largest(where))
+    if len(values) == found.converted:
+        found.constant, noted = sum(values) / len(values), found.constant
+        if abs(found.constant - noted) > SAME * noted:
+            found.broken[path.relative_to(root).as_posix()] = (
+                f"its 'mean_max' is {noted:.6g}, that of its volumes {found.constant:.6g}; delete it"
+            )
 
 
 def _raw(found: Found, root: Path, quick: bool, say: Callable[[str], None]) -> None:
@@ -123,7 +131,10 @@ def _raw(found: Found, root: Path, quick: bool, say: Callable[[str], None]) -> N
                 found.broken[name] = "its SHA-256 is not the catalogue's"
     else:
         every = raw_files(folder, entry)
-        present = list(draw(every, wanted.rule, lists).names[: wanted.wanted])
+        drawn = draw(every, wanted.rule, lists).names
+        present = list(drawn[: wanted.wanted])
+        whole = expected(entry.published.get(wanted.split), wanted.rule)
+        found.surplus = max(len(drawn) - whole.volumes, 0) if whole else 0
         if wanted.rule is not None and wanted.rule.names:
             there = {Path(name).name for name in present}
             found.missing = [
@@ -180,15 +191,11 @@ def _conclude(found: Found, scale: str) -> Found:
         few = f"; missing: {', '.join(found.missing[:3])}{', …' if found.missing[3:] else ''}" if found.missing else ""
         how = f"{run} fetches the rest" if fetched else access
         return _done(found, "partial", f"{found.raw} of {total} files are there{few}; {how}")
-    if found.constant is not None and found.published is not None:
-        ratio = found.constant / found.published
-        if not NEAR[0] <= ratio <= NEAR[1]:
-            return _done(
-                found,
-                "suspect",
-                f"mean of max(RSS) is {found.constant:.4g}, published is {found.published:.4g}: check that these are "
-                "the publisher's own files, and 'format' in config/datasets.yaml",
-            )
+    if found.surplus:
+        more = f"{found.surplus} files more than the split has: take those that are not of it out of its folder"
+        return _done(found, "surplus", f"{more}; then {run}")
+    if found.constant is not None and (why := far_off(found.constant, found.published)):
+        return _done(found, "suspect", why)
     if found.left_out:
         name, why = next(iter(found.left_out.items()))
         return _done(found, "ready", f"{len(found.left_out)} left out; {name}: {why.rstrip('.')}")

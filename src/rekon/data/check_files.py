@@ -19,7 +19,7 @@ def problem(path: Path, dataset: Dataset, quick: bool) -> str:
     """Why a raw file cannot be used; "" when nothing is found.
 
     quick: only what the file says of itself, no array is read. Otherwise it is opened by its reader too, and one slice
-    is read. Files of 3D acquisitions, which readers turn on the disk, are never read here.
+    is read. Of files of 3D acquisitions, which readers turn on the disk, at most a plane is.
     """
     try:
         if not path.is_file():
@@ -30,6 +30,9 @@ def problem(path: Path, dataset: Dataset, quick: bool) -> str:
             return found
         if not quick and dataset.format in READERS:
             return _read(path, dataset)
+        if not quick and dataset.format == "cc359":
+            with read_raw(path, dataset):  # looks at a plane in the middle
+                return ""
     except (UserError, OSError) as error:
         return str(error).removeprefix(f"{path}: ")
     return ""
@@ -42,6 +45,12 @@ def volume_problem(path: Path) -> str:
             return ""
     except UserError as error:
         return str(error).removeprefix(f"{path}: ")
+
+
+def largest(path: Path) -> float:
+    """max(RSS) of a canonical volume, from its reference images; what it says itself where it has none."""
+    with Volume(path) as volume:
+        return max(float(volume.target(i).max()) for i in range(volume.slices)) if volume.reference else volume.max
 
 
 def _structure(path: Path, form: str) -> str:

@@ -13,6 +13,7 @@ from rekon.data.check import Found
 
 STYLES = {
     "ready": "green", "made": "green", "partial": "yellow", "suspect": "red", "broken": "red", "absent": "yellow",
+    "surplus": "yellow",
 }  # fmt: skip
 WIDTH = 170  # of a page that is no terminal
 
