@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `rungs`
+for room in ("nas", "dpm", "more", "ueps"):  # for `rungs`, and in the test offline for the others' tiny networks
+    sys.path.insert(0, str(Path(__file__).parents[1] / room))
 
 
 @pytest.fixture(autouse=True)
