@@ -1,6 +1,7 @@
 """Raw files that go once they are converted: only what a machine fetched, and every message says how to get it back."""
 
 import json
+import re
 
 import pytest
 from samples import make_dataset
@@ -32,7 +33,7 @@ def raw(server, tmp_path):
 
 def manifest(folder, volumes=("a", "b", "c", "mine"), **more):
     path = folder.parent / "test.json"
-    path.write_text(json.dumps({"volumes": [{"volume": name} for name in volumes], **more}))
+    path.write_text(json.dumps({"volumes": [{"volume": name} for name in volumes], "mean_max": 2.0, **more}))
     return path
 
 
@@ -42,9 +43,26 @@ def test_what_was_fetched_goes_and_what_somebody_put_there_stays(raw):
     assert released(raw) == {name: len(BODY) for name in ("a.h5", "b.h5", "c.h5")}
 
 
-def test_what_conversion_left_out_stays_to_be_looked_at(raw):
-    release(raw, manifest(raw, left_out={"b.h5": "truncated"}))
-    assert here(raw) == ["FETCHED.json", "RELEASED.json", "b.h5", "mine.h5"] and "b.h5" not in released(raw)
+@pytest.mark.parametrize(
+    ("more", "published", "words"),
+    [
+        ({"left_out": {"b.h5": "truncated."}}, None, r"^1 left out by the conversion; b\.h5: truncated\.$"),
+        ({"mean_max": 2e8}, 2.0, r"^mean of max\(RSS\) is 2e\+08, published is 2: check"),  # another scale
+        ({"mean_max": 1.5}, 2.0, "published is 2"),
+        ({"mean_max": 2.1, "left_out": {}}, 2.0, ""),
+        ({"mean_max": 2.1}, None, ""),
+    ],
+)
+def test_everything_stays_while_the_conversion_is_in_doubt(raw, more, published, words):
+    before = here(raw)
+    said = release(raw, manifest(raw, **more), published)
+    assert re.search(words, said) and bool(said) == bool(words)
+    if words:
+        assert here(raw) == sorted([*before, "RELEASED.json"]) and released(raw) == {}
+        assert json.loads((raw / "RELEASED.json").read_text())["kept"] == said
+        require(raw, ["a.h5"])
+        release(raw, manifest(raw), published)  # once that is mended
+    assert here(raw) == ["FETCHED.json", "RELEASED.json", "mine.h5"]
 
 
 def test_nothing_goes_where_nothing_was_converted(raw):
@@ -68,6 +86,12 @@ def test_converting_again_says_how_to_bring_the_files_back(raw):
     with pytest.raises(UserError, match=r"raw/a\.h5: removed after .*--forcerun .*raw/FETCHED\.json fetches it again"):
         convert_batch("set", "test", make_dataset(), raw / "SPLIT.txt", raw.parent, (1, 1), raw.parent / "1.json")
     require(raw, ["mine.h5"])
+
+
+def test_what_went_before_there_was_a_doubt_is_still_told(raw):
+    release(raw, manifest(raw))
+    release(raw, manifest(raw, left_out={"b.h5": "damaged."}))
+    assert set(released(raw)) == {"a.h5", "b.h5", "c.h5"}
 
 
 def test_files_that_are_fetched_again_are_as_they_were(server, raw):

@@ -175,7 +175,7 @@ rule summarise:
 
 
 rule release:
-    """Raw files that can be fetched again go once they are converted, where the scale calls them temporary."""
+    """Raw files that can be fetched again go, where the scale calls them temporary and conversion leaves no doubt."""
     input:
         lambda wc: manifest(wc.dataset, wc.split),
     output:
@@ -187,8 +187,11 @@ rule release:
     localrule: True
     conda:
         "../../envs/rekon.yaml"
+    params:
+        spec=fetch_spec,
     shell:
-        "rekon release {wildcards.dataset} {wildcards.split} {input} --output {output} > {log} 2>&1"
+        "rekon release {wildcards.dataset} {wildcards.split} {input} --spec {params.spec:q} --output {output}"
+        " > {log} 2>&1"
 
 
 rule join:

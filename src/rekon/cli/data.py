@@ -126,11 +126,14 @@ def convert_batch(
 
 
 @app.command(rich_help_panel=DATA)
-def release(dataset: str, split: str, manifest: Path, output: Output) -> None:
-    """Remove the raw files that were fetched for a split, now that they are converted; say which."""
+def release(dataset: str, split: Split, manifest: Path, spec: Spec, output: Output) -> None:
+    """Remove the raw files that were fetched for a split, unless their conversion is in doubt; say which."""
+    from rekon.config import Dataset
+    from rekon.data.constant import published_constant
     from rekon.data.release import release as run
 
-    run(output.parent, manifest)
+    if kept := run(output.parent, manifest, published_constant(model_of(Dataset, spec), split)):
+        print(f"{dataset}/{split}: its raw files stay, {kept}")
 
 
 @app.command(rich_help_panel=DATA)
