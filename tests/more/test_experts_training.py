@@ -15,9 +15,11 @@ import torch
 
 from rekon.config import Recipe
 from rekon.errors import UserError
-from rekon.more.reconstructor import load
+from rekon.more.inspect import observe
+from rekon.more.reconstructor import ExpertsReconstructor, load
 from rekon.physics.coils import rss
 from rekon.physics.fft import ifft2c
+from rekon.physics.masks import make_mask
 from rekon.training.history import read_history
 from rekon.training.weights import load_weights
 
@@ -211,6 +213,19 @@ def test_validation_reports_the_routing_without_noise(manifest):
     assert [sum(row) for row in usage] == pytest.approx([2, 2]), "two experts a sample"
     assert metrics["val_largest_share"] == pytest.approx(max(max(row) for row in usage))
     assert {"val_favourite_T1", "val_favourite_T2", "val_favourite_knee", "val_nmi"} <= set(metrics)
+    assert 0 <= metrics["val_nmi_chance"] <= 1
+
+
+def test_validation_tells_of_the_sets_that_chose_as_an_observation_does(manifest):
+    objective = made(manifest)
+    objective.networks.eval()
+    with torch.no_grad():
+        metrics = objective.validate()
+    reconstructor = ExpertsReconstructor(mixtures.recipe(), objective.network, objective.model, torch.device("cpu"))
+    seen = observe(reconstructor, objective.validation.slices, make_mask(mixtures.MASK, 32))
+    assert metrics["val_nmi"] == pytest.approx(seen.information_R.mean())
+    assert metrics["val_nmi_chance"] == pytest.approx(seen.chance_R.mean())
+    assert metrics["val_favourite_knee"] == pytest.approx(seen.usage_GRN[2].max(axis=1).mean())
 
 
 def test_a_collapsed_run_carries_its_flag(manifest):

@@ -14,7 +14,7 @@ from rekon.more.inspect import observe, plane, some_of_each
 from rekon.more.inspection import Inspection, Routing, Sizes, read_inspection, write_inspection
 from rekon.more.network import size
 from rekon.more.reconstructor import ExpertsReconstructor
-from rekon.more.specialisation import by_chance, collapsed, entropy, mutual_information, routing_metrics
+from rekon.more.specialisation import by_chance, collapsed, entropy, mutual_information, routing_metrics, sets
 from rekon.physics.masks import make_mask
 
 
@@ -81,24 +81,52 @@ def test_where_every_expert_works_none_has_collapsed():
 
 
 def test_metrics_of_a_validation():
-    first = np.array([[[3, 1, 0], [4, 0, 0]], [[0, 0, 4], [4, 0, 0]], [[0, 0, 0], [0, 0, 0]]], float)  # (G, R, N)
-    metrics = routing_metrics(("T1", "T2", "knee"), first, first, np.array([4.0, 8.0]))
+    by_volume = [[[1, 1, 0], [2, 0, 0]], [[2, 0, 0], [2, 0, 0]], [[0, 0, 4], [4, 0, 0]]]  # (V, R, C)
+    table, modality = np.array(by_volume, float), np.array([0, 0, 1])
+    metrics = routing_metrics(("T1", "T2", "knee"), modality, table, np.array([4.0, 8.0]), sets(3, 1))
+    first = np.array([[3, 1, 0], [0, 0, 4]], float)  # of the first router, by modality
     assert metrics["val_collapsed"] == 1 and metrics["val_collapsed_routers"] == 1
     assert metrics["val_largest_share"] == 1 and metrics["val_routing_entropy"] == pytest.approx(0.75)
     loads = [-(3 * math.log(3 / 8) + math.log(1 / 8) + 4 * math.log(1 / 2)) / 8 / math.log(3), 0]
     assert metrics["val_load_entropy"] == pytest.approx(np.mean(loads))
-    assert metrics["val_nmi"] == pytest.approx(mutual_information(first[:, 0]) / 2)
+    assert metrics["val_nmi"] == pytest.approx(mutual_information(first) / 2)
+    assert (
+        metrics["val_nmi_chance"] == pytest.approx(by_chance(modality, table[:, 0]) / 2)
+        and metrics["val_nmi_chance"] > 0
+    )
     assert metrics["val_favourite_T1"] == pytest.approx((0.75 + 1) / 2) and metrics["val_favourite_T2"] == 1
     assert "val_favourite_knee" not in metrics, "no samples"
     assert [metrics[f"val_usage_0_{e}"] for e in range(3)] == pytest.approx([3 / 8, 1 / 8, 1 / 2])
 
 
-def test_mutual_information_by_chance_is_small_only_where_samples_are_many():
+def test_validation_counts_sets_of_experts_as_the_report_does():
+    """Expert 1 is everybody's best, and says nothing; the pair that works on a sample is its modality's."""
+    table = np.array([[[4, 0, 0]], [[4, 0, 0]], [[0, 4, 0]]], float)  # pairs 1 + 2, 1 + 3, 2 + 3
+    metrics = routing_metrics(("T1", "T2"), np.array([0, 0, 1]), table, np.array([0.0]), sets(3, 2))
+    assert metrics["val_nmi"] == 1 and metrics["val_collapsed"] == 1
+    assert [metrics[f"val_usage_0_{e}"] for e in range(3)] == pytest.approx([1, 2 / 3, 1 / 3])
+    assert metrics["val_favourite_T2"] == 1
+
+
+def test_sets_of_experts():
+    assert sets(3, 2).tolist() == [[True, True, False], [True, False, True], [False, True, True]]
+    assert (sets(4, 1) == np.eye(4)).all() and sets(7, 2).shape == (21, 7) and (sets(7, 3).sum(axis=1) == 3).all()
+
+
+def test_mutual_information_by_chance_is_small_only_where_volumes_are_many():
     rng = np.random.default_rng(0)
-    few, many = ((rng.integers(7, size=n), rng.integers(4, size=n)) for n in (24, 2400))
+    few, many = ((rng.integers(7, size=n), np.eye(4)[rng.integers(4, size=n)]) for n in (24, 2400))
     assert 0.15 < by_chance(*few) < 0.5 and by_chance(*many) < 0.02
-    assert by_chance(few[0], np.zeros(24, int)) == 0
+    assert by_chance(few[0], np.eye(1)[np.zeros(24, int)]) == 0
     assert by_chance(*few) == by_chance(*few)
+
+
+def test_slices_of_a_volume_are_dealt_out_together():
+    """14 volumes of 20 slices, two of each modality, the experts being those of the volume."""
+    modality, experts = np.repeat(np.arange(7), 2), np.eye(4)[np.random.default_rng(0).integers(4, size=14)]
+    together = by_chance(modality, 20 * experts)
+    apart = by_chance(np.repeat(modality, 20), np.repeat(experts, 20, axis=0))
+    assert together == pytest.approx(by_chance(modality, experts)) and together > 0.4 and apart < 0.1
 
 
 # --- arrays for the report ----------------------------------------------------------------------------------------
@@ -109,7 +137,7 @@ def test_derived_numbers():
     assert made.top_k == 1
     np.testing.assert_allclose(made.usage_GRN[:, 0], [[1, 0, 0], [1, 0, 0], [0, 0, 1]])
     np.testing.assert_allclose(made.usage_GRN[:, 1], [[0, 1, 0]] * 3)
-    expected = mutual_information(np.array([[2, 0, 0], [1, 0, 0], [0, 0, 1.0]]))
+    expected = float(mutual_information(np.array([[2, 0, 0], [1, 0, 0], [0, 0, 1.0]])))
     assert made.information_R.tolist() == pytest.approx([expected, 0])
     assert made.collapsed_R.tolist() == [False, True]
     assert made.load_entropy_R[1] == 0 < made.load_entropy_R[0] < 1
@@ -119,9 +147,22 @@ def test_derived_numbers():
 def test_pairs_of_experts_tell_of_the_modality_where_the_best_one_is_always_the_same():
     gates = np.array([[[0.5, 0.3, 0.2]], [[0.5, 0.3, 0.2]], [[0.5, 0.2, 0.3]], [[0.5, 0.2, 0.3]]], np.float32)
     chosen = gates > 0.25
-    made = routing(gates_SRN=gates, chosen_SRN=chosen, labels_S=np.array([0, 0, 2, 2]))
+    made = routing(
+        gates_SRN=gates, chosen_SRN=chosen, labels_S=np.array([0, 0, 2, 2]), volumes=("a", "b", "c", "d")
+    )  # fmt: skip
     assert made.sets_SR.T.tolist() == [[3, 3, 5, 5]] and made.information_R.tolist() == [1.0]
     assert made.chance_R[0] == pytest.approx(1 / 3, abs=0.1)  # 4 of 6 pairings of two and two tell nothing
+
+
+def test_chance_keeps_the_slices_of_a_volume_together():
+    volumes, labels = np.repeat(np.arange(14), 20), np.repeat(np.arange(7), 40)
+    chosen = np.eye(4, dtype=bool)[np.random.default_rng(0).integers(4, size=14)][volumes][:, None]
+    values = {"labels_S": labels, "chosen_SRN": chosen, "modalities": tuple("abcdefg")}
+    together = routing(volumes=tuple(f"v{number}" for number in volumes), **values).chance_R[0]
+    apart = routing(volumes=tuple(map(str, range(280))), **values).chance_R[0]
+    assert together > 0.4 and apart < 0.1
+    with pytest.raises(AssertionError, match="one modality"):
+        _ = routing(volumes=("v",) * 280, **values).chance_R
 
 
 def test_a_modality_without_samples_has_no_usage():

@@ -229,6 +229,7 @@ def history(seed: int, measure: str = "val_mae", steps: int = 300, routed: bool 
             line[measure] = 0.21 / step**0.5 * (1 + 0.05 * seed)
             if routed:
                 line |= {"val_routing_entropy": 1.2, "val_load_entropy": 0.9, "val_nmi": step / steps / 2}
+                line["val_nmi_chance"] = 0.1
                 line |= {"val_collapsed": 0.0, "val_collapsed_routers": 0.0, "val_largest_share": 0.6}
         if routed:
             line |= {"router_entropy": 1.38 - step / 1000, "load_entropy": 0.95}

@@ -53,12 +53,16 @@ class Routing:
     @property
     def information_R(self) -> np.ndarray:
         """Normalised mutual information of each router's chosen experts, as a set, with the modality, 0..1."""
-        return np.array([mutual_information(joint(self.labels_S, sets_S)) for sets_S in self.sets_SR.T])
+        return np.array([float(mutual_information(joint(self.labels_S, sets_S))) for sets_S in self.sets_SR.T])
 
     @property
     def chance_R(self) -> np.ndarray:
-        """What `information_R` would be by chance: its mean where modalities are dealt out at random."""
-        return np.array([by_chance(self.labels_S, sets_S) for sets_S in self.sets_SR.T])
+        """What `information_R` would be by chance: its mean where modalities are dealt out to volumes at random."""
+        volumes, first_V = np.unique(self.volumes, return_index=True)
+        modality_V = self.labels_S[first_V]
+        number_S = np.searchsorted(volumes, self.volumes)
+        assert (modality_V[number_S] == self.labels_S).all(), "a volume is of one modality"
+        return np.array([by_chance(modality_V, joint(number_S, sets_S)) for sets_S in self.sets_SR.T])
 
     @property
     def gate_entropy_R(self) -> np.ndarray:

@@ -19,7 +19,7 @@ from rekon.data.undersampled import UndersampledKspace, spread
 from rekon.more.balance import Cache, batch_losses
 from rekon.more.network import build
 from rekon.more.router import Route
-from rekon.more.specialisation import entropy, routing_metrics
+from rekon.more.specialisation import entropy, routing_metrics, sets
 from rekon.more.unet import Decoder, Encoder
 from rekon.nn.ssim import ssim
 from rekon.physics.masks import Mask
@@ -104,29 +104,36 @@ class ExpertsObjective(Objective):
 
         With experts also `rekon.more.specialisation.routing_metrics`, of routing without noise.
         """
-        routers, experts, groups = len(self.network.routers), self.model.experts, len(self.model.names)
+        routers, router = len(self.network.routers), self.model.router
+        members_CN = torch.from_numpy(sets(self.model.experts, router.top_k if router else 1))
+        volume_of = {index: self.validation.slices.items[index].volume for index, _ in self.validated}
+        volumes = {name: number for number, name in enumerate(dict.fromkeys(volume_of.values()))}
         errors = torch.zeros(2, dtype=torch.float64)
-        first, chosen = (torch.zeros(groups, routers, experts, dtype=torch.float64) for _ in range(2))
+        table_VRC = torch.zeros(len(volumes), routers, len(members_CN), dtype=torch.float64)
         entropies = torch.zeros(routers, dtype=torch.float64)
-        for index, group in distributed.share(self.validated):
+        for index, _ in distributed.share(self.validated):
             batch = move(_stack([self.validation.slices.item(index)], self.validation.columns), self.device)
             output = self.network(batch["kspace"], batch["mask"])
             found = self._losses(output.image, batch)
             errors += torch.stack([found["loss"][0], found["psnr"][0]]).double().cpu()
             for number, route in enumerate(output.routes):
                 gates = route.logits_MN.double().softmax(dim=1)[0].cpu()
-                first[group, number, int(gates.argmax())] += 1
-                chosen[group, number] += route.chosen_MN[0].cpu()
+                chosen = (members_CN == route.chosen_MN[0].cpu()).all(dim=1)
+                table_VRC[volumes[volume_of[index]], number] += chosen
                 entropies[number] += torch.special.entr(gates).sum()
-        flat = torch.cat([part.flatten() for part in (errors, first, chosen, entropies)])
+        flat = torch.cat([part.flatten() for part in (errors, table_VRC, entropies)])
         whole = distributed.total(flat.to(self.device)).cpu()
-        errors, *tables, entropies = whole.split([2, first.numel(), chosen.numel(), routers])
+        errors, table, entropies = whole.split([2, table_VRC.numel(), routers])
         count = len(self.validated)
         metrics = {"val_loss": float(errors[0]) / count, "val_psnr": float(errors[1]) / count}
         if not routers:
             return metrics
-        first_GRN, chosen_GRN = (table.view(first.shape).numpy() for table in tables)
-        return metrics | routing_metrics(self.model.names, first_GRN, chosen_GRN, entropies.numpy())
+        modality = {volumes[volume_of[index]]: group for index, group in self.validated}
+        modality_V = np.array([modality[number] for number in range(len(volumes))])
+        table_VRC = table.view(table_VRC.shape)
+        return metrics | routing_metrics(
+            self.model.names, modality_V, table_VRC.numpy(), entropies.numpy(), members_CN.numpy()
+        )
 
     def compile(self) -> None:
         """The two halves of every U-Net; routing between them, and what is complex, stays outside."""

@@ -109,7 +109,8 @@ def draw_embedding(routing: Routing, points_S2: np.ndarray, title: str, path: Pa
         "Routing embeddings",
         f"{title}, {routing.dataset}: t-SNE of what the gate of cascade {router} sees of {len(points_S2)} test slices. "
         "Neighbours are alike; distances between groups mean nothing. Normalised mutual information of the experts "
-        f"that it chooses with the modality: {information[-1]:.2f} (by chance, with so few slices, {chance[-1]:.2f}); "
+        f"that it chooses, as a set, with the modality: {information[-1]:.2f} (by chance, with "
+        f"{len(set(routing.volumes))} volumes, {chance[-1]:.2f}); "
         f"mean over cascades {information.mean():.2f} ({chance.mean():.2f}). The paper draws brain and knee apart "
         "(Fig. 2b, c) and finds modalities clearly separated.",
         f"Embeddings of {len(points_S2)} slices in a plane, by modality and by expert",
@@ -134,6 +135,8 @@ def draw_training(histories: Mapping[str, Sequence[Mapping[str, Any]]], experts:
                     axis.plot(*thinned(*series(rows, training), points=60), "-", color=colour, alpha=0.45, linewidth=1)
                 steps, values = series(rows, validation)
                 axis.plot(steps, values, "-", color=colour, marker=marker, markersize=5, markeredgecolor="white")
+                if validation == "val_nmi":
+                    axis.plot(*series(rows, "val_nmi_chance"), ":", color=colour, linewidth=1.2)
             axis.set_xlabel("optimiser step")
             axis.set_ylabel(label)
             axis.set_title(heading)
@@ -148,6 +151,7 @@ def draw_training(histories: Mapping[str, Sequence[Mapping[str, Any]]], experts:
         write_svg(figure, path)
     flags = "; ".join(
         f"{title}: {int(last['val_collapsed_routers'])} collapsed, mutual information {last['val_nmi']:.2f}"
+        + (f" ({last['val_nmi_chance']:.2f} by chance)" if "val_nmi_chance" in last else "")
         for title, rows in histories.items()
         if (last := next((row for row in reversed(rows) if "val_nmi" in row), None))
     )
@@ -156,7 +160,9 @@ def draw_training(histories: Mapping[str, Sequence[Mapping[str, Any]]], experts:
         "training",
         "Training: routing",
         "Thin: training steps, with the noise on the choice, running mean; marked: validation, without noise; means "
-        f"over cascades. Dashed: gates that are all equal, ln {experts}. At the last validation, {flags}.",
+        f"over cascades. Dashed: gates that are all equal, ln {experts}. Right: normalised mutual information of the "
+        "experts that a cascade chooses, as a set, with the modality; dotted: what chance makes of it with these "
+        f"volumes. At the last validation, {flags}.",
         f"Entropy of gates, of loads, and mutual information with the modality over training. {flags}",
     )
 

@@ -123,8 +123,8 @@ def _routing(sources: Sources, study: str) -> list[str]:
     information, chance = seen.information_R, seen.chance_R
     return [
         f"Specialisation of {sources.title(f'{study}/{seen.run}')} on {len(seen.labels_S)} test slices: normalised "
-        f"mutual information of the experts that a cascade chooses with the modality, mean over {len(information)} "
-        f"cascades, {information.mean():.2f} ({chance.mean():.2f} by chance; 1: an expert for every modality). Mean "
+        f"mutual information of the experts that a cascade chooses, as a set, with the modality, mean over "
+        f"{len(information)} cascades, {information.mean():.2f} ({chance.mean():.2f} by chance; 1: an expert for every modality). Mean "
         f"entropy of the gates {seen.gate_entropy_R.mean():.2f} nats, of the loads "
         f"{seen.load_entropy_R.mean():.2f} (1: all alike)."
     ]
