@@ -2,102 +2,22 @@
 
 import hashlib
 import logging
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from misbehaving import BODY, SECRET, SHA, files_below, remote, serving
 
-from rekon.config import Dataset, RemoteFile
+from rekon.config import Dataset
 from rekon.data import http
 from rekon.data.download import Published, download, fetch
 from rekon.data.listing import check_manual
 from rekon.errors import UserError
 
-BODY = bytes(range(256)) * 3000  # 768 kB
-SHA = hashlib.sha256(BODY).hexdigest()
-SECRET = "s1gnature"
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Takes the next behaviour off the server's list for each request; serves well when the list is empty."""
-
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        self.server.ranges.append(self.headers.get("Range"))
-        behaviour = self.server.script.pop(0) if self.server.script else "good"
-        getattr(self, behaviour.split()[0])(*behaviour.split()[1:])
-
-    def good(self):
-        asked = self.headers.get("Range")
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-        if start >= len(BODY):
-            return self.status("416")
-        self.head(206 if asked else 200, len(BODY) - start, start if asked else None)
-        self.wfile.write(BODY[start:])
-
-    def head(self, status, length=None, start=None, **more):
-        self.send_response(status)
-        if length is not None:
-            self.send_header("Content-Length", str(length))
-        if start is not None:
-            self.send_header("Content-Range", f"bytes {start}-{len(BODY) - 1}/{len(BODY)}")
-        for name, value in more.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-
-    def status(self, status, after=None):
-        more = {"Retry_After": after.replace("_", " ")} if after else {}
-        self.head(int(status), 5, **more)
-        self.wfile.write(b"sorry")
-
-    def drops(self, at):
-        """Promise all that is missing, then break the connection."""
-        asked = self.headers.get("Range")
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-        self.head(206 if asked else 200, len(BODY) - start, start if asked else None)
-        self.wfile.write(BODY[start : int(at)])
-        self.wfile.flush()
-        self.close_connection = True
-
-    def silent(self):
-        """Break the connection without any answer."""
-        self.close_connection = True
-
-    def unframed(self, at):
-        """No length, and too short: only the hash can tell."""
-        self.head(200)
-        self.wfile.write(BODY[: int(at)])
-
-    def ignores_range(self):
-        self.head(200, len(BODY))
-        self.wfile.write(BODY)
-
-    def other_range(self):
-        self.head(206, len(BODY), 0)
-        self.wfile.write(BODY)
-
-    def wrong(self):
-        self.head(200, 9, Content_Type="text/html")
-        self.wfile.write(b"<p>log in")
-
-    def moved(self):
-        self.head(302, 0, Location=f"/elsewhere?token={SECRET}")
-
 
 @pytest.fixture
 def server(monkeypatch):
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.script, running.ranges = [], []
-    running.daemon_threads = True
-    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield running
-    running.shutdown()
-    running.server_close()
+    with serving(monkeypatch) as running:
+        yield running
 
 
 @pytest.fixture
@@ -106,16 +26,6 @@ def waits(monkeypatch):
     noted = []
     monkeypatch.setattr(http, "wait", noted.append)
     return noted
-
-
-def remote(server, sha256=SHA, **more):
-    port = server.server_address[1] if server else 1  # nothing listens on port 1
-    url = f"http://127.0.0.1:{port}/folder/k.npy?token={SECRET}"
-    return RemoteFile(volume="v", path="sub/k.npy", url=url, sha256=sha256, contrast="T2", subject="s", **more)
-
-
-def files_below(folder: Path):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize(

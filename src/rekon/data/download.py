@@ -1,7 +1,9 @@
 """Published files, fetched: from a local mirror or over HTTP, resumed, retried, checked, and named only when complete.
 
 The bytes grow in a hidden file beside the final name (`.NAME.part`). It survives failures and kills, so that the next
-attempt asks only for the rest; the final name appears by an atomic rename after the checksum was found right.
+attempt asks only for the rest; the final name appears by an atomic rename after the checksum was found right, or, where
+nobody states one, when all the bytes that the server announced are there, of one version of the file (`.NAME.part.json`
+tells which).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from rekon.config import RemoteFile
 from rekon.data import http
 from rekon.data.http import CATALOGUE, TryAgain, public
 from rekon.data.progress import Bar, Progress
+from rekon.data.served import Memory
 from rekon.errors import UserError
 from rekon.files import atomic_path
 
@@ -64,7 +67,8 @@ def fetch(
 
     The mirror comes first; a file that is not there is fetched from its URL. `retries` counts the attempts after the
     first one that bring nothing new; an attempt that gets further than any before it starts the count anew. A file
-    whose checksum is not known is taken when it surely is whole: in one piece of known length, or the same twice.
+    whose checksum is not known is taken when it surely is whole: in one piece of known length, in pieces of one version
+    that add up to its length, or the same twice.
     bar: where several files show their progress together.
 
     Raises UserError, one sentence, when the mirror is no folder, the address cannot be reached or refuses, what comes
@@ -76,9 +80,11 @@ def fetch(
     if mirror is not None and (copied := _copy(file, out, Path(mirror))):
         return copied
     with _part(out) as (part, handle), Progress(out.name, bar) as progress, http.client() as session:
-        digest = _fetch(session, file, part, handle, retries, progress)
+        memory = Memory(_memory_name(out))
+        digest = _fetch(session, file, part, handle, memory, retries, progress)
         os.fsync(handle.fileno())
         part.replace(out)
+        memory.forget()
     return digest
 
 
@@ -120,12 +126,19 @@ def _copy(file: Published, out: Path, mirror: Path) -> str:
                 f"{source}: {wrong} for {file.name}; replace the file in the mirror, or leave 'mirror' out to fetch it "
                 "from its URL."
             )
-    _part_name(out).unlink(missing_ok=True)
+    for left in (_part_name(out), _memory_name(out)):
+        left.unlink(missing_ok=True)
     return found.sha256
 
 
 def _fetch(
-    session: httpx.Client, file: Published, part: Path, handle: IO[bytes], retries: int, progress: Progress
+    session: httpx.Client,
+    file: Published,
+    part: Path,
+    handle: IO[bytes],
+    memory: Memory,
+    retries: int,
+    progress: Progress,
 ) -> str:
     """Fill `part` until its checksum is the one wanted, and return its SHA-256."""
     address = public(file.url)
@@ -133,15 +146,16 @@ def _fetch(
     previous = ""  # digest of a whole body that was not, or perhaps not, the file
     while True:
         try:
-            whole, hint = http.attempt(session, file.url, handle, progress, file.mend)
+            whole, hint = http.attempt(session, file.url, handle, progress, memory, file.mend)
             found = digests(part)
             # Pieces of two versions of a file, or a server that answers Range wrongly, make wrong wholes.
-            # So a file is the server's only if it came in one piece of known length, or the same twice.
+            # So a file is the server's only if it surely is one whole, or came the same twice.
             served = whole or found.sha256 == previous
             wrong = _wrong(file, found)
             if not wrong if file.sha256 or file.md5 else served:
                 return found.sha256
             handle.truncate(0)
+            memory.forget()
             if served:
                 raise UserError(
                     f"{address}: of what came, {wrong} for {file.name}{hint}; fetch the file by other means and name "
@@ -179,6 +193,7 @@ def _part(out: Path) -> Iterator[tuple[Path, IO[bytes]]]:
             finally:
                 if part.exists() and part.stat().st_size == 0 and part.is_file():
                     part.unlink()
+                    Memory(_memory_name(out)).forget()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
@@ -205,6 +220,10 @@ def _hold(handle: IO[bytes], part: Path, out: Path) -> None:
 
 def _part_name(out: Path) -> Path:
     return out.with_name(f".{out.name}.part")
+
+
+def _memory_name(out: Path) -> Path:
+    return out.with_name(f".{out.name}.part.json")
 
 
 def _say(text: str) -> None:

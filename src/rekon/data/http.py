@@ -15,6 +15,7 @@ from typing import IO, Any
 import httpx
 
 from rekon.data.progress import Progress
+from rekon.data.served import Memory, Served, served
 from rekon.errors import UserError
 
 LONGEST_WAIT = 600.0  # seconds; a server that asks for more is not worth waiting for
@@ -41,29 +42,39 @@ def client() -> httpx.Client:
 
 
 def attempt(
-    session: httpx.Client, url: str, handle: IO[bytes], progress: Progress, mend: str = CATALOGUE
+    session: httpx.Client, url: str, handle: IO[bytes], progress: Progress, memory: Memory, mend: str = CATALOGUE
 ) -> tuple[bool, str]:
     """One request for what is missing behind the end of `handle`, written as it comes.
 
-    Returns whether it was the whole file, surely untruncated, and a hint on what else the body may be (mostly none).
-    Raises TryAgain for what may pass, UserError, telling to mend `mend`, for what will not.
+    memory: of which version of the file the bytes there are; kept up to date before any are written.
+    Returns whether they are now the whole file, surely untruncated and of one version, and a hint on what else the body
+    may be (mostly none). Raises TryAgain for what may pass, UserError, telling to mend `mend`, for what will not.
     """
     offset = handle.seek(0, 2)
+    known = memory.read() if offset else Served()
+    if known.whole(offset):  # a kill came between the last byte and the final name
+        return True, ""
     headers = {"Range": f"bytes={offset}-"} if offset else {}
+    if known.validator:
+        headers["If-Range"] = known.validator
     try:
         with session.stream("GET", url, headers=headers) as response:
-            status = response.status_code
+            status, said = response.status_code, served(response.headers, response.status_code)
             if status == 416 and offset:  # nothing lies behind the offset: the part is whole, or not of this file
-                return False, ""
+                return known.together(said).whole(offset), ""
             _check(url, status, response.headers.get("retry-after"), mend)
             encoded = response.headers.get("content-encoding", "identity") != "identity"
             if status == 200:  # the whole file, whether or not we asked for the rest
                 if offset:
                     handle.truncate(0)
                 offset = 0
+                memory.write(said)
             elif encoded or not _starts_at(response.headers.get("content-range", ""), offset):
                 handle.truncate(0)
                 raise TryAgain("the server sent another range than asked for; starting over")
+            elif known.validator and not known.together(said).validator:
+                handle.truncate(0)
+                raise TryAgain("the file changed at the server; starting over")
             length = response.headers.get("content-length")
             progress.begin(offset, offset + int(length) if length and length.isdigit() and not encoded else None)
             handle.seek(offset)
@@ -74,7 +85,8 @@ def attempt(
                 progress.advance(len(piece))
             html = "html" in response.headers.get("content-type", "")
             framed = length is not None or "chunked" in response.headers.get("transfer-encoding", "")
-            return status == 200 and framed, " (a web page came, perhaps to log in)" if html else ""
+            whole = framed if status == 200 else known.together(said).whole(handle.tell())
+            return whole, " (a web page came, perhaps to log in)" if html else ""
     except httpx.HTTPError as error:
         raise _told(error, url, mend) from None
     except (httpx.InvalidURL, UnicodeError) as error:
