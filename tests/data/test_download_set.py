@@ -84,6 +84,31 @@ def test_archives_are_unpacked_and_not_fetched_twice(server, tmp_path):
     assert damaged(tmp_path) == ["a.h5"]
 
 
+def test_an_archive_is_not_fetched_again_after_a_kill_while_it_was_unpacked(server, tmp_path, monkeypatch):
+    server.files["/knee_val.zip"] = archive(a=BODY, b=b"B")
+    (tmp_path / "links.txt").write_text(f"{server.base}/knee_val.zip?Sig=1\n")
+    dataset = a_set(server, "links", id="fastmri", files="knee_val*", volumes=2)
+    raw, local = tmp_path / "raw", Local(links={"fastmri": str(tmp_path / "links.txt")})
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    def full(*_):
+        raise UserError("no space left on the disk")
+
+    for failure in (killed, full):
+        with monkeypatch.context() as patched, pytest.raises((KeyboardInterrupt, UserError)):
+            patched.setattr(module, "unpack", failure)
+            download_set("set", "test", dataset, raw, local=local)
+    download_set("set", "test", dataset, raw, local=local)
+    assert here(raw) == ["FETCHED.json", "a.h5", "b.h5"] and len(server.asked) == 1
+    # what is no archive, such as a page to log in, is replaced
+    (raw / "b.h5").unlink()
+    (raw / "knee_val.zip").write_bytes(b"<p>log in")
+    download_set("set", "test", dataset, raw, local=local)
+    assert here(raw) == ["FETCHED.json", "a.h5", "b.h5"] and len(server.asked) == 2
+
+
 def test_an_archive_without_data_is_told(server, tmp_path):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as file:

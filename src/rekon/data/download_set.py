@@ -23,7 +23,7 @@ from rekon.data.http import public
 from rekon.data.listing import raw_files, suffixes
 from rekon.data.progress import bars
 from rekon.data.sources import LOCAL, SourceFile, list_links, list_source
-from rekon.data.unpack import is_archive, unpack
+from rekon.data.unpack import Damaged, is_archive, unpack
 from rekon.errors import UserError
 from rekon.files import read_json, write_json
 
@@ -122,19 +122,30 @@ def _one(
     out = folder / file.name
     name = f"{file.name!r} of data set {dataset_name!r}"
     published = Published(name, file.url, f"{dataset_name}/{file.name}", None, file.md5, file.mend)
+    if is_archive(file.name) and file.md5 is None and out.is_file():  # a kill came while it was unpacked
+        try:
+            return _unpacked(dataset, folder, file, digests(out).sha256)
+        except Damaged:  # something else came under its name
+            out.unlink()
     sha256 = fetch(published, out, mirror, bar=bar)
-    size = out.stat().st_size
-    whole = {file.name: {"size": size, "sha256": sha256, "from": public(file.url)}}
-    if not is_archive(file.name):
-        return whole
-    members = unpack(out, folder, suffixes(dataset))
+    if is_archive(file.name):
+        return _unpacked(dataset, folder, file, sha256)
+    return {file.name: _entry(out, sha256, public(file.url))}
+
+
+def _unpacked(dataset: Dataset, folder: Path, file: SourceFile, sha256: str) -> dict[str, Entry]:
+    """Unpack an archive that is there whole and remove it; entries of it and of what it held."""
+    archive = folder / file.name
+    members = unpack(archive, folder, suffixes(dataset))
     if not members:
-        raise UserError(f"{out}: holds no file that ends in {' or '.join(suffixes(dataset))}; mend 'fetch.files'.")
-    out.unlink()  # what it held is there, and it is as large again
-    sizes = {member: (folder / member).stat().st_size for member in members}
-    return whole | {
-        member: {"size": sizes[member], "sha256": digest, "from": file.name} for member, digest in members.items()
-    }
+        raise UserError(f"{archive}: holds no file that ends in {' or '.join(suffixes(dataset))}; mend 'fetch.files'.")
+    whole = {file.name: _entry(archive, sha256, public(file.url))}
+    archive.unlink()  # what it held is there, and it is as large again
+    return whole | {member: _entry(folder / member, digest, file.name) for member, digest in members.items()}
+
+
+def _entry(path: Path, sha256: str, origin: str) -> Entry:
+    return {"size": path.stat().st_size, "sha256": sha256, "from": origin}
 
 
 def _there(file: SourceFile, present: dict[str, Path], found: dict[str, Entry]) -> bool:

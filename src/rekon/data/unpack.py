@@ -19,6 +19,10 @@ ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError, OSError)
 
 
+class Damaged(UserError):
+    """No archive, or not all of one: another copy may do."""
+
+
 def is_archive(name: str) -> bool:
     """Whether a file of this name is unpacked."""
     return name.lower().endswith(ENDINGS)
@@ -28,7 +32,8 @@ def unpack(archive: Path, folder: Path, suffixes: tuple[str, ...]) -> dict[str, 
     """Put the regular files with one of `suffixes` into `folder`, without the archive's own folders.
 
     Returns name -> SHA-256. A file that is there with the right size is kept. Links, devices and hidden files are left
-    out. Raises UserError for an archive that is damaged, names a place outside itself, or holds two files of one name.
+    out. Raises Damaged for an archive that is damaged, UserError for one that names a place outside itself or holds two
+    files of one name.
     """
     found: dict[str, str] = {}
     try:
@@ -44,7 +49,7 @@ def unpack(archive: Path, folder: Path, suffixes: tuple[str, ...]) -> dict[str, 
     except _DAMAGED as error:
         if isinstance(error, OSError) and error.errno is not None:  # of this machine, not of the archive
             raise
-        raise UserError(f"{archive}: damaged ({type(error).__name__}); delete it and run again.") from None
+        raise Damaged(f"{archive}: damaged ({type(error).__name__}); delete it and run again.") from None
     return found
 
 
