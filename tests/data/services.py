@@ -29,6 +29,13 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    def do_HEAD(self):
+        """Lengths are told, unless `server.silent`: then, as with signed links, GET alone is allowed."""
+        content = None if self.server.silent else self.server.files.get(urlsplit(self.path).path)
+        self.send_response(403 if content is None else 200)
+        self.send_header("Content-Length", str(len(content or b"")))
+        self.end_headers()
+
     def do_GET(self):
         path = urlsplit(self.path).path
         self.server.asked.append(self.path)
@@ -41,6 +48,14 @@ class Handler(BaseHTTPRequestHandler):
             if problem == "429":
                 self.send_header("Retry-After", "7")
             self.end_headers()
+            return
+        if self.headers.get("Range") == "bytes=0-0":  # how long it is
+            self.server.asked.pop()
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes 0-0/{len(content)}")
+            self.send_header("Content-Length", "1")
+            self.end_headers()
+            self.wfile.write(content[:1])
             return
         start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
         self.send_response(206 if start else 200)
@@ -60,7 +75,7 @@ def serving(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(http, "wait", lambda seconds: None)
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.files, running.script, running.asked = {}, {}, []
+    running.files, running.script, running.asked, running.silent = {}, {}, [], False
     running.daemon_threads = True
     running.base = f"http://127.0.0.1:{running.server_address[1]}"
     threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()

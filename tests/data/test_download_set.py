@@ -190,6 +190,33 @@ def test_no_room_is_told_before_anything_is_fetched(server, tmp_path, monkeypatc
     assert server.asked == ["/api/records/7"]
 
 
+@pytest.mark.parametrize("silent", [False, True])
+@pytest.mark.parametrize(
+    ("name", "free", "enough"),
+    [
+        ("u1.h5", len(BODY) - 1, False),
+        ("u1.h5", len(BODY), True),
+        ("u1.zip", 2 * len(BODY), False),  # what it holds is there beside it
+        ("u1.zip", 2 * len(BODY) + 400, True),
+    ],
+)
+def test_room_is_asked_for_where_nobody_states_sizes(server, tmp_path, monkeypatch, silent, name, free, enough):
+    body = archive(a=BODY) if name.endswith("zip") else BODY
+    server.files[f"/{name}"], server.silent = body, silent
+    (tmp_path / "links.txt").write_text(f"{server.base}/{name}\n")
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("U", (), {"free": free})())
+    dataset, local = a_set(server, "links", files="u1*", volumes=1), Local(links={"7": str(tmp_path / "links.txt")})
+    if enough:
+        download_set("set", "test", dataset, tmp_path / "raw", local=local)
+        return
+    with pytest.raises(UserError, match="are still to be fetched"):
+        download_set("set", "test", dataset, tmp_path / "raw", local=local)
+    assert server.asked == []
+    # with the larger half there already, it is enough
+    (tmp_path / f"raw/.{name}.part").write_bytes(body[: len(body) // 2 + 1])
+    download_set("set", "test", dataset, tmp_path / "raw", local=local)
+
+
 def test_a_mirror_comes_first(server, tmp_path):
     dataverse(server, "a.h5", "b.h5", "c.h5")
     (tmp_path / "mirror/set").mkdir(parents=True)

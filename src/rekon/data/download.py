@@ -126,7 +126,7 @@ def _copy(file: Published, out: Path, mirror: Path) -> str:
                 f"{source}: {wrong} for {file.name}; replace the file in the mirror, or leave 'mirror' out to fetch it "
                 "from its URL."
             )
-    for left in (_part_name(out), _memory_name(out)):
+    for left in (part_name(out), _memory_name(out)):
         left.unlink(missing_ok=True)
     return found.sha256
 
@@ -181,7 +181,7 @@ def _fetch(
 @contextmanager
 def _part(out: Path) -> Iterator[tuple[Path, IO[bytes]]]:
     """The hidden file that grows, open for reading and writing, held against other processes."""
-    part = _part_name(out)
+    part = part_name(out)
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         part.touch()
@@ -218,7 +218,8 @@ def _hold(handle: IO[bytes], part: Path, out: Path) -> None:
         raise UserError(f"{out}: another process is fetching this file; wait for it, or stop it.")
 
 
-def _part_name(out: Path) -> Path:
+def part_name(out: Path) -> Path:
+    """Where the bytes of a file grow until it is whole."""
     return out.with_name(f".{out.name}.part")
 
 

@@ -18,8 +18,8 @@ from rich.progress import Progress as Bar
 from rekon.config import Dataset
 from rekon.config.base import Split
 from rekon.config.sources import Fetch, Local
-from rekon.data.download import Published, digests, fetch
-from rekon.data.http import public
+from rekon.data.download import Published, digests, fetch, part_name
+from rekon.data.http import client, public, size
 from rekon.data.listing import raw_files, suffixes
 from rekon.data.progress import bars
 from rekon.data.sources import LOCAL, SourceFile, list_links, list_source
@@ -95,7 +95,7 @@ def _bring(
     """Fetch what is missing of `listed`, several at a time, and unpack what are archives."""
     present = {Path(name).name: folder / name for name in raw_files(folder, dataset)}
     todo = [one for one in listed if not _there(one, present, found)]
-    _room(folder, todo, dataset_name)
+    _room(folder, todo, dataset_name, mirror, max(1, jobs))
     problems: list[str] = []
     with bars() as bar, ThreadPoolExecutor(max(1, jobs)) as pool:
 
@@ -158,8 +158,23 @@ def _there(file: SourceFile, present: dict[str, Path], found: dict[str, Entry]) 
     )
 
 
-def _room(folder: Path, todo: Sequence[SourceFile], dataset_name: str) -> None:
-    needed = sum(file.size or 0 for file in todo)
+def _room(folder: Path, todo: Sequence[SourceFile], dataset_name: str, mirror: Path | str | None, jobs: int) -> None:
+    """UserError when the disk cannot hold what is to come, as far as its size is known or the servers tell."""
+    with client() as session, ThreadPoolExecutor(jobs) as pool:
+
+        def one(file: SourceFile) -> int:
+            copy = Path(mirror) / dataset_name / file.name if mirror else None
+            return file.size or (copy.stat().st_size if copy and copy.is_file() else size(session, file.url)) or 0
+
+        sizes = dict(zip(todo, pool.map(one, todo), strict=True))
+    needed = 0
+    for file, whole in sizes.items():
+        out = folder / file.name
+        there = out if is_archive(file.name) and out.is_file() else part_name(out)
+        needed += max(whole - (there.stat().st_size if there.is_file() else 0), 0)
+    # what an archive holds is at least as large; until it is unpacked, both are there
+    archives = [whole for file, whole in sizes.items() if is_archive(file.name)]
+    needed += sum(sorted(archives)[-jobs:])
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(

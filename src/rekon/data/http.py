@@ -93,6 +93,19 @@ def attempt(
         raise _no_address(error, url, mend) from None
 
 
+def size(session: httpx.Client, url: str) -> int | None:
+    """Bytes of a file, where its server says so without sending it; None where it does not, or cannot be asked."""
+    try:
+        answer = session.head(url)
+        if answer.status_code == 200:
+            return served(answer.headers, 200).total
+        # a signed link may be good for GET alone: one byte is asked for, and the answer closed unread
+        with session.stream("GET", url, headers={"Range": "bytes=0-0"}) as one:
+            return served(one.headers, one.status_code).total if one.status_code in (200, 206) else None
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):  # told where the file itself is asked for
+        return None
+
+
 def get_json(url: str, mend: str = CATALOGUE, retries: int = 5) -> Any:
     """What a service answers, as JSON; UserError when it cannot be reached, refuses, or answers something else."""
     with client() as session:
