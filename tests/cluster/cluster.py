@@ -1,8 +1,8 @@
 """A Slurm cluster of two make-believe nodes on this machine, for tests; from the distribution's packages.
 
 Everything lies in one folder: configuration, state, logs, sockets, and a `bin` that leads the commands to this cluster
-and no other. Ports are free ones on loopback. Each node has an accelerator that is an empty file, so that jobs can ask
-for one. Runs as whoever starts it.
+and no other. Ports are free ones on loopback. Each node has an accelerator, or several, that are empty files, so that
+jobs can ask for one. Runs as whoever starts it.
 """
 
 from __future__ import annotations
@@ -73,8 +73,10 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 class Cluster:
     """Starts and stops the daemons, and does to them what clusters suffer."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cores: int | None = None, gpus: int = 1) -> None:
+        """cores, gpus: that each node claims to have; None: its half of what this machine has."""
         self.folder, self.host = folder, socket.gethostname().split(".")[0]
+        self.cores, self.gpus = cores or max(1, (os.cpu_count() or 1) // len(NODES)), gpus
         self.bin = folder / "bin"
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))},
@@ -111,17 +113,18 @@ class Cluster:
 
     def _configure(self) -> None:
         megabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-        size = f"CPUs={max(1, (os.cpu_count() or 1) // len(NODES))} RealMemory={megabytes * 9 // (10 * len(NODES))}"
+        size = f"CPUs={self.cores} RealMemory={megabytes * 9 // (10 * len(NODES))}"
         controller, *ports = free_ports(1 + len(NODES))
         nodes = [
-            f"NodeName={node} NodeHostname={self.host} NodeAddr=127.0.0.1 Port={port} {size} Gres=gpu:test:1"
+            f"NodeName={node} NodeHostname={self.host} NodeAddr=127.0.0.1 Port={port} {size} Gres=gpu:test:{self.gpus}"
             for node, port in zip(NODES, ports, strict=True)
         ]
         devices = []
         for node in NODES:
-            device = self.folder / f"device-{node}"
-            device.touch()
-            devices.append(f"NodeName={node} Name=gpu Type=test File={device}")
+            for number in range(self.gpus):
+                device = self.folder / f"device-{node}-{number}"
+                device.touch()
+                devices.append(f"NodeName={node} Name=gpu Type=test File={device}")
         text = CONFIGURATION.format(
             host=self.host,
             user=pwd.getpwuid(os.getuid()).pw_name,

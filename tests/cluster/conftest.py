@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))  # for `submission`
 sys.path.insert(0, str(Path(__file__).parent))  # for these two
 from checkout import HISTORY, RECORD, RUN, Checkout
 

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
-from snakemake_executor_plugin_slurm.submit_string import get_submit_command
-from snakemake_executor_plugin_slurm.utils import set_gres_string
-from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
+from submission import jobs, planned, submission
 
 from rekon.estimate.needs import needs
 from rekon.estimate.sets import Sets
@@ -23,42 +17,6 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.workflow
 TRAINING = ("train_", "distill", "pretrain_", "finetune_")
 EXAMPLE = re.compile(r"^( *)# ( *\w[\w-]*:(?: .*)?)$", re.MULTILINE)  # of a setting, not of a sentence
-
-
-def planned(runner, *arguments: str) -> str:
-    """Words of a dry run."""
-    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "-n", *arguments]
-    run = subprocess.run(command, cwd=runner.folder, env=runner.environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
-    return run.stdout + run.stderr
-
-
-def jobs(words: str) -> list[tuple[str, str, dict[str, str]]]:
-    """(rule, run, resources) of each job."""
-    found = []
-    for text in re.split(r"\n(?=rule )", words):
-        if head := re.match(r"rule (\w+):", text):
-            asked = re.search(r"^    resources: (.*)$", text, re.MULTILINE)
-            pairs = dict(pair.split("=", 1) for pair in asked[1].split(", ")) if asked else {}
-            run = re.search(r"wildcards: .*run=([^,\n]+)", text)
-            found.append((head[1], run[1] if run else "", pairs))
-    return found
-
-
-class Asked(dict):
-    """Resources of a job, as the plugin reads them."""
-
-    def __getattr__(self, name: str):
-        return self[name]
-
-
-def submission(rule: str, resources: dict[str, str]) -> list[str]:
-    """The words that submit such a job, after the plugin's own checks. Partition and account it looks up itself."""
-    asked = Asked({name: int(value) if value.isdecimal() else value for name, value in resources.items()})
-    job = SimpleNamespace(name=rule, threads=1, resources=asked)
-    validate_slurm_extra(job)
-    known = dict.fromkeys(("run_uuid", "slurm_logfile", "comment_str", "account", "partition", "workdir"), "")
-    return shlex.split(get_submit_command(job, known) + set_gres_string(job))
 
 
 def test_it_is_the_full_reproduction(snakemake):
@@ -116,16 +74,29 @@ def test_what_needs_a_network_or_a_database_stays_where_snakemake_runs():
 
 def test_a_training_is_spread_over_nodes_as_far_as_its_batch_goes(snakemake):
     snakemake.edit("config/full.yaml", lambda scale: scale["compute"].update(nodes=2, gpus=16))
-    seen = {}
+    seen, names = {}, ("nodes", "tasks", "tasks_per_node", "gpu", "gres", "mpi", "cpus_per_task")
     for rule, run, asked in jobs(planned(snakemake, "nas", "more")):
-        spread = tuple(asked.get(name) for name in ("nodes", "tasks", "gpu", "mpi", "cpus_per_task"))
+        spread = {name: asked[name] for name in names if name in asked}
         if rule.startswith(TRAINING):
-            seen[run] = spread
+            seen[run] = (spread, submission(rule, asked))
         else:
-            assert spread[0] is spread[3] is None and spread[2] in (None, "1"), rule
-    assert seen["nas/base"] == ("2", "16", "16", "srun", "8")  # batch 80
-    assert seen["nas/e2e-varnet"] == (None, None, "8", None, None)  # 8: one node has as many
-    assert seen["more/more"] == (None, None, "1", None, None)
+            assert spread in ({}, {"gpu": "0"}, {"gpu": "1"}), rule
+    spread, words = seen["nas/base"]  # batch 80
+    assert spread == {
+        "nodes": "2", "tasks_per_node": "8", "gpu": "16", "gres": "gpu:8", "mpi": "srun", "cpus_per_task": "8",
+    }  # fmt: skip
+    assert {"--nodes=2", "--ntasks-per-node=8", "--gres=gpu:8", "--gpus=16", "--cpus-per-task=8"} <= set(words)
+    assert not any(word.startswith(("--ntasks=", "--ntasks-per-gpu")) for word in words)
+    assert seen["nas/e2e-varnet"][0] == {"gpu": "8"}  # batch 8: one node has as many
+    assert seen["more/more"][0] == {"gpu": "1"}
+
+
+def test_one_process_a_node_is_a_task_each(snakemake):
+    snakemake.edit("config/full.yaml", lambda scale: scale["compute"].update(nodes=2, gpus=2))
+    asked = {run: asked for rule, run, asked in jobs(planned(snakemake, "ueps")) if rule.startswith(TRAINING)}
+    words = submission("train_unrolled", asked["ueps/ueps"])
+    assert {"--nodes=2", "--ntasks=2", "--gres=gpu:1", "--gpus=2"} <= set(words)
+    assert not any(word.startswith("--ntasks-per") for word in words)
 
 
 def test_gpus_that_do_not_spread_evenly_are_refused(snakemake):

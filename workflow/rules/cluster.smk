@@ -27,11 +27,15 @@ def spread(value):
     return asked
 
 
-# several nodes: Slurm gives every process a task; by itself it would start one, on one of them
+# several nodes: Slurm gives every process a task; by itself it would start one, on one of them. It is told how many
+# processes and GPUs each node gets, because it fills the first where it can; and how many tasks there are where that is
+# one a node, which the executor knows no other way to say
 SPREAD = {
     "nodes": spread(lambda compute: compute.nodes),
-    "tasks": spread(lambda compute: compute.processes),
+    "tasks": spread(lambda compute: compute.processes if compute.node_processes == 1 else None),
+    "tasks_per_node": spread(lambda compute: compute.node_processes if compute.node_processes > 1 else None),
     "tasks_per_gpu": spread(lambda compute: 0),
+    "gres": spread(lambda compute: f"gpu:{compute.node_processes}" if compute.gpus else None),
     "cpus_per_task": spread(lambda compute: compute.threads),
     "mpi": spread(lambda compute: "srun"),
 }

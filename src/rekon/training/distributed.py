@@ -90,8 +90,9 @@ def choose_device(compute: Compute) -> torch.device:
 def launch(processes: int, arguments: Sequence[str], nodes: int = 1, threads: int = 1, gpus: int = 0) -> int:
     """Run `python ARGUMENTS` in `processes` processes; returns the exit code of the first to fail, 0 when none does.
 
-    On one node torchrun starts them, on several `srun`, inside a Slurm job that holds these nodes; threads: cores of
-    each process, gpus: of all together (both for Slurm). When one is lost the others are ended, and a line says so.
+    On one node torchrun starts them, on several `srun`, inside a Slurm job that holds these nodes, as many on each;
+    threads: cores of each process, gpus: of all together (both for Slurm). When one is lost the others are ended, and
+    a line says so.
     """
     if nodes > 1:
         return _launch_on_nodes(processes, arguments, nodes, threads, gpus)
@@ -120,9 +121,12 @@ def _launch_on_nodes(processes: int, arguments: Sequence[str], nodes: int, threa
         )
     with socket.create_server(("", 0)) as free:
         port = free.getsockname()[1]
-    spread = [f"--nodes={nodes}", f"--ntasks={processes}", f"--cpus-per-task={threads}", "--kill-on-bad-exit=1"]
+    # as many on each: by itself srun fills the first node, whose last process would then find no GPU
+    spread = [f"--nodes={nodes}", f"--ntasks={processes}", f"--ntasks-per-node={processes // nodes}"]
+    spread += [f"--cpus-per-task={threads}", "--kill-on-bad-exit=1"]
+    spread += [f"--gpus-per-node={gpus // nodes}"] if gpus else []
     met = {_BY_SRUN: "1", "MASTER_ADDR": socket.gethostname(), "MASTER_PORT": str(port)}  # the first is on this node
-    command = ["srun", *spread, *([f"--gpus={gpus}"] if gpus else []), sys.executable, *arguments]
+    command = ["srun", *spread, sys.executable, *arguments]
     code = subprocess.run(command, env={**os.environ, **met}, check=False).returncode
     if code > 128 or code < 0:  # which of them went first, srun does not tell
         _tell_loss(f"one of {processes} processes was lost or told to end")
