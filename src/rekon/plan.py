@@ -22,6 +22,7 @@ from rekon.config import (
 from rekon.config.backbones import PERCEPTUAL, Backbones
 from rekon.config.base import check, load
 from rekon.config.datasets import Split
+from rekon.config.more import ExpertsModel, refuse_clipping
 from rekon.config.nas import TokenizerModel
 from rekon.config.sources import SplitFile
 from rekon.errors import UserError
@@ -256,6 +257,8 @@ class Plan(PlannedSets):
             mapped += recipe.data.test or self.evaluation(recipe.study).datasets
         if joined := next(filter(self.joined, mapped), None):
             raise UserError(f"{source}: reads coil maps, which the joined set {joined!r} has not; name its parts.")
+        if recipe.kind == "experts" and recipe.training:
+            refuse_clipping(check(ExpertsModel, recipe.model, f"{source}, section 'model'"), recipe.training, source)
         schedule = recipe.model.get("schedule")
         if schedule and tuple(recipe.data.size) != (schedule[-1], schedule[-1]):
             raise UserError(

@@ -12,6 +12,7 @@ from pathlib import Path
 import mixtures
 import pytest
 import torch
+import yaml
 
 from rekon.config import Recipe
 from rekon.errors import UserError
@@ -20,6 +21,7 @@ from rekon.more.reconstructor import ExpertsReconstructor, load
 from rekon.physics.coils import rss
 from rekon.physics.fft import ifft2c
 from rekon.physics.masks import make_mask
+from rekon.plan import plan
 from rekon.training.history import read_history
 from rekon.training.weights import load_weights
 
@@ -102,6 +104,21 @@ def test_each_part_can_be_switched_off(manifest, off):
     assert {f"router_{part}" for part in ("balance", "sparsity", "z")} - {f"router_{name}"} <= set(values)
     assert bool(values["temperature"]) == (name != "noise")
     assert len(objective.cache) == (0 if name == "cache" else 2)
+
+
+@pytest.mark.parametrize("clipping", [{"clip": 1.0}, {"clips": {"network": 1.0}}])
+def test_a_norm_common_to_router_and_backbone_is_refused(manifest, clipping):
+    with pytest.raises(UserError, match=r"recipe of more/more: key 'training.clip': .* write clip: null"):
+        made(manifest, **clipping)
+    made(manifest, "dense", **clipping)  # nothing but a backbone
+
+
+def test_it_is_refused_before_any_job_starts():
+    root = Path(__file__).parents[2]
+    scale = yaml.safe_load((root / "config/full.yaml").read_text())
+    scale["studies"]["more"]["runs"] = {"more": {"training": {"clip": 1.0}}}
+    with pytest.raises(UserError, match=r"study more/more at scale full\): key 'training.clip'"):
+        plan(scale, root)
 
 
 # --- batches ------------------------------------------------------------------------------------------------------

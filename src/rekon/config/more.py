@@ -12,7 +12,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from rekon.config.base import Strict
+from rekon.config.recipe import TrainingSettings
 from rekon.config.ueps import UNetSettings
+from rekon.errors import UserError
 
 
 class Decay(Strict):
@@ -117,3 +119,12 @@ class ExpertsModel(Strict):
     def names(self) -> tuple[str, ...]:
         """The modalities in order: by name, since settings that travel as JSON keep no order."""
         return tuple(sorted(self.modalities))
+
+
+def refuse_clipping(model: ExpertsModel, training: TrainingSettings, source: str) -> None:
+    """UserError, naming `source`, where gradients of a router and of its backbone would be clipped by a common norm."""
+    if model.router and (training.clip is not None or training.clips):
+        raise UserError(
+            f"{source}: key 'training.clip': a norm that routers share with the backbone would let their losses scale "
+            "its steps; write clip: null and no 'clips'."
+        )

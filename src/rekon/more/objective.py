@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from rekon.config import Recipe
 from rekon.config.base import check
-from rekon.config.more import ExpertsModel
+from rekon.config.more import ExpertsModel, refuse_clipping
 from rekon.data.selection import Selection
 from rekon.data.slices import Example, SliceSet
 from rekon.data.undersampled import UndersampledKspace, spread
@@ -20,7 +20,7 @@ from rekon.more.balance import Cache, batch_losses
 from rekon.more.network import build
 from rekon.more.router import Route
 from rekon.more.specialisation import entropy, routing_metrics, sets
-from rekon.more.unet import Decoder, Encoder
+from rekon.more.unet import Decoder, Encoder, Neck
 from rekon.nn.ssim import ssim
 from rekon.physics.masks import Mask
 from rekon.randomness import torch_generator
@@ -32,15 +32,19 @@ class ExpertsObjective(Objective):
     """One network, one optimiser, and the routers' recent inputs, which are part of the resumable state.
 
     Router and backbone share no gradient but the gate's, and AdamW rescales every parameter on its own, so one
-    optimiser serves both. Only clipping by a common norm would let the router's losses touch the backbone: recipes of
-    this kind do without it.
+    optimiser serves both. Only clipping by a common norm would let the router's losses touch the backbone, so it is
+    refused.
     """
 
     def __init__(self, recipe: Recipe, train: SliceSet, validation: SliceSet, mask: Mask, device: torch.device) -> None:
-        """Network and optimiser of `recipe` on `device`. Raises UserError where the sets do not serve."""
+        """Network and optimiser of `recipe` on `device`.
+
+        Raises UserError where the sets do not serve, and for clipping where there are routers.
+        """
         assert recipe.training is not None, "the registry asks for objectives of trained runs only"
         source = f"recipe of {recipe.study}/{recipe.run}, section 'model'"
         self.model = check(ExpertsModel, recipe.model, source)
+        refuse_clipping(self.model, recipe.training, f"recipe of {recipe.study}/{recipe.run}")
         self.device, self.seed, self.max_coils = device, recipe.seed, recipe.data.max_coils
         self.train, self.validation = UndersampledKspace(train, mask), UndersampledKspace(validation, mask)
         self.chosen = Selection(train, self.model.modalities, recipe.data.select)
@@ -136,9 +140,12 @@ class ExpertsObjective(Objective):
         )
 
     def compile(self) -> None:
-        """The two halves of every U-Net; routing between them, and what is complex, stays outside."""
+        """Encoder, skip connections and decoders of every U-Net. Routing, and what is complex, stays outside.
+
+        Routers would be compiled again and again while their cache fills, and see little more than a thumbnail.
+        """
         for module in self.network.modules():
-            if isinstance(module, Encoder | Decoder):
+            if isinstance(module, Encoder | Neck | Decoder):
                 module.compile()
 
     def extra_state(self) -> dict[str, Tensor]:
