@@ -186,4 +186,8 @@ def test_autocast_keeps_image_and_routing_in_single_precision():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = network(kspace, mask)
     assert half.image.dtype == half.routes[0].logits_MN.dtype == half.routes[0].inputs.dtype == torch.float32
+    router, embedding = network.routers[0], torch.randn(5, 6)
+    logits = router.logits(embedding)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(router.logits(embedding), logits), "the gate is not rounded"
     torch.testing.assert_close(half.image, precise.image, atol=0.05 * precise.image.max().item(), rtol=0.1)

@@ -56,8 +56,9 @@ class Router(nn.Module):
         return self.mlp(self.blocks(inputs).mean(dim=(-2, -1)))
 
     def logits(self, embedding_ME: Tensor) -> Tensor:
-        """z = W F_r, float32 (M, N)."""
-        return self.gate(embedding_ME).float()
+        """z = W F_r, float32 (M, N), under autocast too: in bf16 gates that differ would be equal."""
+        with torch.autocast(embedding_ME.device.type, enabled=False):
+            return self.gate(embedding_ME.float())
 
 
 def gather_features(features: list[Tensor]) -> Tensor:
