@@ -124,7 +124,8 @@ def _routing(sources: Sources, study: str) -> list[str]:
     return [
         f"Specialisation of {sources.title(f'{study}/{seen.run}')} on {len(seen.labels_S)} test slices: normalised "
         f"mutual information of the experts that a cascade chooses, as a set, with the modality, mean over "
-        f"{len(information)} cascades, {information.mean():.2f} ({chance.mean():.2f} by chance; 1: an expert for every modality). Mean "
+        f"{len(information)} cascades, {information.mean():.2f} ({chance.mean():.2f} by chance; 1: every "
+        "modality has experts of its own, always the same). Mean "
         f"entropy of the gates {seen.gate_entropy_R.mean():.2f} nats, of the loads "
         f"{seen.load_entropy_R.mean():.2f} (1: all alike)."
     ]
