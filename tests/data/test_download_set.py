@@ -6,7 +6,8 @@ import logging
 import zipfile
 
 import pytest
-from services import BODY, SECRET, a_set, archive, dataverse, here, serving, zenodo
+from samples import make_dataset
+from services import BODY, SECRET, a_set, archive, dataverse, here, published, serving, zenodo
 
 from rekon.config.sources import Local
 from rekon.data import download_set as module
@@ -157,6 +158,22 @@ def test_a_folder_of_the_users_is_linked(server, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty: holds no file '\*\.h5'"):
         download_set("set", "test", dataset, tmp_path / "raw2", local=Local(folders={"cc359": str(tmp_path / "empty")}))
+
+
+def test_splits_that_are_the_same_files_are_fetched_once(server, tmp_path):
+    dataverse(server, "a.h5", "b.h5", "c.h5")
+    fetch = {"kind": "dataverse", "id": "7", "server": server.base, "files": {"validation": "*.h5", "test": "*.h5"}}
+    both = {"validation": published(3), "test": published(3)}
+    dataset = make_dataset(fetch=fetch, published=both)
+    download_set("set", "validation", dataset, tmp_path / "validation")
+    asked = len(server.asked)
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/b.h5").write_bytes(b"mine")
+    (tmp_path / "test/c.h5").symlink_to(tmp_path / "nowhere")
+    download_set("set", "test", dataset, tmp_path / "test")
+    assert len(server.asked) == asked and here(tmp_path / "test") == ["FETCHED.json", "a.h5", "b.h5", "c.h5"]
+    assert [(tmp_path / "test" / name).read_bytes() for name in ("a.h5", "b.h5", "c.h5")] == [BODY, b"mine", BODY]
+    assert module.same_files(dataset, "train") == [] and module.same_files(a_set(server, "zenodo"), "test") == []
 
 
 def test_two_files_of_one_name_are_not_linked_over_each_other(server, tmp_path):

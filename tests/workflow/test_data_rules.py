@@ -34,6 +34,7 @@ def test_full_dry_runs_the_data_stage_of_every_source(snakemake, full):
         for file in ("FETCHED.json", "INDEX.txt", "SPLIT.txt"):
             assert f"output: raw/{name}/{split}/{file}\n" in text
         assert f"output: runs/full/data/{name}/{split}-kspace/1-of-{full.batches(name, split)}.json\n" in text
+    assert re.search(r"input: raw/fastmri-knee/validation/FETCHED\.json\n +output: raw/fastmri-knee/test/FETCHED", text)
     assert re.search(r"input: config/splits/stanford2d\.txt\n +output: raw/stanford2d/test/FETCHED\.json", text)
 
 
@@ -115,8 +116,8 @@ def test_a_mirror_may_have_any_name(snakemake):
     seen = snakemake.folder / "seen"
     stand_in = snakemake.folder / "bin/rekon"
     stand_in.write_text(stand_in.read_text().replace("\n", f'\necho "$REKON_MIRROR" > {seen}\n', 1))
-    snakemake(target, "--config", "mirror=/data/it's \"here\" $HOME")
-    assert seen.read_text() == "/data/it's \"here\" $HOME\n"
+    snakemake(target, "--config", 'mirror=/data/it\'s "here" $HOME')
+    assert seen.read_text() == '/data/it\'s "here" $HOME\n'
 
 
 def test_a_papers_list_is_drawn_again_when_it_changes(snakemake):

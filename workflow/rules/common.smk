@@ -37,6 +37,17 @@ def split_names(wildcards):
     return [f"config/splits/{found.names}"] if found and found.names else []
 
 
+def same_files(wildcards):
+    """Records of splits that are fetched before, because their files are those of this one and are linked to it."""
+    fetch, splits = plan.dataset(wildcards.dataset).fetch, plan.splits(wildcards.dataset)
+    before = splits[: splits.index(wildcards.split)] if fetch and wildcards.split in splits else []
+    return [
+        ancient(f"raw/{wildcards.dataset}/{split}/FETCHED.json")
+        for split in before
+        if fetch.files.get(split) == fetch.files.get(wildcards.split)
+    ]
+
+
 def batches(kind, dataset, split):
     """Records of the jobs that convert, or calibrate, a split whose volumes are known only when its files are here."""
     count = plan.batches(dataset, split)

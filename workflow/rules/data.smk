@@ -76,6 +76,7 @@ rule download_set:
     """What a machine can fetch of a published set: by its service's list, by links or from a folder of the user's."""
     input:
         names=split_names,
+        same=same_files,
     output:
         "raw/{dataset}/{split}/FETCHED.json",
     log:

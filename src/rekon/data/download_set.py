@@ -1,7 +1,8 @@
 """The files of a split of a published set: whatever a machine can fetch of them, once somebody has access.
 
 What is there already is never fetched again, so people may as well put files below raw/ by hand. Without a network
-nothing is asked for as long as the files are there. FETCHED.json tells where they came from, with their checksums.
+nothing is asked for as long as the files are there. Two splits that are the same files at their source are fetched once
+and linked. FETCHED.json tells where files came from, with their checksums.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ def download_set(
     folder, local = Path(folder), local or Local()
     folder.mkdir(parents=True, exist_ok=True)
     found = recorded(folder)
+    for other in same_files(dataset, split):
+        _borrow(folder.parent / other, folder, dataset)
     missing = _missing(dataset, split, folder, names, found)
     if missing:
         match dataset.fetch:
@@ -70,6 +73,24 @@ def download_set(
             f"{(dataset.access or '').strip().rstrip('.')}."
         )
     _save(folder, dataset_name, found, RECORD)
+
+
+def same_files(dataset: Dataset, split: Split) -> list[Split]:
+    """Other splits of a set whose files at its source are those of `split`."""
+    files = dataset.fetch.files if dataset.fetch else {}
+    return [other for other in files if other != split and files[other] == files.get(split)]
+
+
+def _borrow(source: Path, folder: Path, dataset: Dataset) -> None:
+    """Link the files of another split that were fetched whole, where they are not in `folder` already."""
+    if not (source / RECORD).exists():
+        return
+    present = {Path(name).name for name in raw_files(folder, dataset) if (folder / name).is_file()}
+    for name in raw_files(source, dataset):
+        if Path(name).name not in present and (source / name).is_file():
+            link = folder / Path(name).name
+            link.unlink(missing_ok=True)  # it led nowhere
+            link.symlink_to((source / name).resolve())
 
 
 def _missing(dataset: Dataset, split: Split, folder: Path, names: Sequence[str], found: dict[str, Entry]) -> bool:
