@@ -229,7 +229,8 @@ def _published(values: Mapping[str, Mapping[str, float | None]], claim: Claim) -
 
 def _verdict(overall: Difference, threshold: float) -> tuple[Verdict, str]:
     if overall.subjects < FEWEST_SUBJECTS:
-        return "inconclusive", f"only {overall.subjects} subjects; fewer than {FEWEST_SUBJECTS} cannot decide"
+        known = "1 subject" if overall.subjects == 1 else f"{overall.subjects} subjects"
+        return "inconclusive", f"only {known}; fewer than {FEWEST_SUBJECTS} cannot decide"
     if math.isnan(overall.low):
         return "inconclusive", "a set with a single subject gives no interval"
     if overall.low > threshold:
