@@ -1,8 +1,11 @@
 """Sets whose volumes nobody can name beforehand: converted in batches, one bad file stops no other."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from samples import head, make_dataset, write_fastmri
@@ -65,6 +68,50 @@ def test_a_bad_file_is_told_and_the_others_go_on(listing, capsys, threads):
     assert (made / "a.h5").stat().st_mtime_ns == untouched
     with Volume(made / "c.h5") as volume:
         np.testing.assert_array_equal(volume.kspace(0), head(seed=9)[0])
+
+
+@pytest.mark.parametrize("what", ["header", "attribute"])
+def test_damage_inside_an_hdf5_file_stops_no_other(listing, what):
+    """The bytes of a header or an attribute are overwritten: HDF5 opens the file and fails later."""
+    raw = listing.parent / "b.h5"
+    content = raw.read_bytes()
+    with h5py.File(raw, "r") as file:
+        if what == "header":  # kept in a heap of variable-length strings, which must start with its name
+            at = content.index(b"GCOL")
+        else:
+            at = content.index(b"patient_id") - 8  # where the message tells its sizes
+        assert file.attrs["patient_id"] == "p1"
+    raw.write_bytes(content[:at] + b"\xff" * 8 + content[at + 8 :])
+    record = run(listing)
+    assert stems(record) == ["a", "c", "d", "e"] and list(record["bad"]) == ["b.h5"]
+    assert str(raw) in record["bad"]["b.h5"] and "\n" not in record["bad"]["b.h5"]
+
+
+@pytest.mark.parametrize("failing", ["rekon.data.convert.sha256", "rekon.data.convert.finite"])
+def test_any_other_exception_is_told_of_its_file(listing, monkeypatch, failing):
+    def broken(*_):
+        raise OSError("Can't read data (wrong fletcher32 checksum)")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(failing, broken)
+        with pytest.raises(UserError, match=r"none of 5 files .*a\.h5: cannot be read \(Can't read data"):
+            run(listing)
+    assert run(listing)["bad"] == {}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_failing_machine_is_no_bad_file(listing, monkeypatch, number, threads):
+    """The job fails, so that it can be tried again, and leaves nothing that looks like a finished batch."""
+
+    def fails(*_):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched, pytest.raises((UserError, OSError)):
+        patched.setattr("rekon.hdf5._Patient.put", fails)
+        run(listing, threads=threads)
+    assert not (listing.parent.parent / "1-of-1.json").exists()
+    assert stems(run(listing, threads=threads)) == list("abcde")
 
 
 def test_what_the_catalogue_says_of_reading_converts_again(listing):

@@ -1,11 +1,13 @@
 """A set whose volumes are known only when its files are there, converted and calibrated batch by batch.
 
 Batch k of n holds every n-th volume of the split's list, from the k-th on, so that batches are alike. A volume that
-cannot be converted is named in the batch's record, and stops no other.
+cannot be converted is named in the batch's record, and stops no other. What the machine is to blame for, such as a full
+disk, says nothing of a file: it fails the job, which can be run again.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -15,6 +17,7 @@ from typing import Any, TypeVar
 from rekon.config.datasets import Dataset
 from rekon.data.calibrate import calibrate
 from rekon.data.convert import CONVERTER, convert, source_hash
+from rekon.data.formats.raw import AGAIN
 from rekon.data.release import require
 from rekon.data.splits import read_split
 from rekon.data.volume import Volume
@@ -26,6 +29,10 @@ BAD = 0.05  # of a split's volumes may be left out; more are a sign of something
 _NOT_READ = {
     "title", "licence", "role", "stands_for", "homepage", "access", "citation", "normalisation", "fit", "fetch",
     "published",
+}  # fmt: skip
+_MACHINE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE,
+    errno.ETIMEDOUT,
 }  # fmt: skip
 T = TypeVar("T")
 
@@ -131,15 +138,29 @@ def calibrate_batch(
 
 
 def _convert_one(job: tuple[Path, Path, str, Dataset]) -> str | None:
-    """The reason why a file cannot be converted, or None."""
+    """The reason why a file cannot be converted, or None. Raises what is no fault of the file's."""
     raw, out, dataset_name, dataset = job
     try:
         converter = _converter(dataset)
         if not _up_to_date(raw, out, dataset, converter):
             convert(raw, out, dataset_name, dataset, out.stem, converter=converter)
-    except UserError as error:
-        return str(error)
+    except Exception as error:
+        if isinstance(error, MemoryError | AssertionError) or _of_machine(error):
+            raise
+        # damage can show as any exception, wherever a file is first believed
+        words = " ".join(str(error).split())
+        return words if isinstance(error, UserError) else f"{raw}: cannot be read ({words}); {AGAIN}."
     return None
+
+
+def _of_machine(error: BaseException) -> bool:
+    """Whether an error, or what it was raised for, is a disk that is full, fails, or may not be written."""
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, OSError) and one.errno in _MACHINE:
+            return True
+        one = one.__cause__ or one.__context__
+    return False
 
 
 def _converter(dataset: Dataset) -> str:
