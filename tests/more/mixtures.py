@@ -1,10 +1,11 @@
 """Tiny mixtures of experts and their baselines on three tiny volumes.
 
-Also a program: `python mixtures.py FOLDER MANIFEST [MINUTES]`.
+Also a program: `python mixtures.py FOLDER MANIFEST NAME [MINUTES]`.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from rekon.more.objective import ExpertsObjective
 from rekon.physics.fft import centre_pad, fft2c
 from rekon.physics.masks import make_mask
 from rekon.recipe import merge
+from rekon.training import distributed
 from rekon.training.loop import BudgetReached, TrainOutputs, train
 
 SIZE = (32, 32)
@@ -116,6 +118,20 @@ def outputs(folder: Path) -> TrainOutputs:
     return TrainOutputs(folder / "weights.safetensors", folder / "metrics.jsonl", folder / "run.json")
 
 
+def watch(watched: ExpertsObjective, path: Path) -> None:
+    """Note how many samples chose each expert of each router, a line per training step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def note(network, inputs, output):
+        if network.training and output.routes:
+            counts = distributed.total(torch.stack([route.chosen_MN.sum(dim=0) for route in output.routes]))
+            if distributed.share([0]) == [0]:  # the first process
+                with path.open("a") as file:
+                    file.write(json.dumps(counts.tolist()) + "\n")
+
+    watched.network.register_forward_hook(note)
+
+
 def run(
     folder: Path, manifest: Path, name: str = "more", save: float = 60.0, minutes=None, workers=0, changes=None,
     **training,
@@ -124,6 +140,7 @@ def run(
 
     def make(device):
         made.append(objective(settings, manifest, device))
+        watch(made[0], folder / "chosen.jsonl")
         return made[0]
 
     train(
@@ -135,6 +152,6 @@ def run(
 
 if __name__ == "__main__":
     try:
-        run(Path(sys.argv[1]), Path(sys.argv[2]), minutes=float(sys.argv[3]) if sys.argv[3:] else None)
+        run(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], minutes=float(sys.argv[4]) if sys.argv[4:] else None)
     except BudgetReached:
         sys.exit(75)

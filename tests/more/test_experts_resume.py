@@ -1,5 +1,6 @@
 """A run of experts that was stopped, or shared by two processes, goes the way of one that was not."""
 
+import json
 import multiprocessing
 import random
 import signal
@@ -10,6 +11,7 @@ import time
 import mixtures
 import pytest
 import torch
+from safetensors import safe_open
 
 from rekon.training.history import read_history
 from rekon.training.loop import BudgetReached
@@ -23,7 +25,7 @@ def manifest(tmp_path_factory):
     return mixtures.volumes(tmp_path_factory.mktemp("volumes"))
 
 
-@pytest.mark.parametrize("name", ["more", "prompted"])
+@pytest.mark.parametrize("name", ["more", "one", "prompted"])
 def test_budget_exits_and_workers_leave_no_trace(manifest, tmp_path, name):
     mixtures.run(tmp_path / "whole", manifest, name)
     for _ in range(2):
@@ -72,20 +74,50 @@ def products(folder):
     return out.weights.read_bytes(), out.metrics.read_bytes()
 
 
+def chosen(folder):
+    """Samples by step, router and expert."""
+    return [json.loads(line) for line in (folder / "chosen.jsonl").read_text().splitlines()]
+
+
 def launch(folder, manifest, *options):
     command = [sys.executable, "-c", LAUNCH, mixtures.__file__, str(folder), str(manifest), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     return done.returncode, done.stderr
 
 
+def test_a_run_goes_on_where_an_expert_has_not_worked_yet(manifest, tmp_path):
+    with pytest.raises(BudgetReached):
+        mixtures.run(tmp_path / "parts", manifest, "one", minutes=0)
+    (first,) = chosen(tmp_path / "parts")
+    idle = [expert for expert, samples in enumerate(first[0]) if not samples]
+    names = [name for name, _ in mixtures.network("one").named_parameters()]
+    with safe_open(tmp_path / "parts/work/state.safetensors", "numpy") as state:
+        moved = {names[int(key.split(".")[2])] for key in state.keys() if key.endswith(".exp_avg")}  # noqa: SIM118
+    worked = [
+        expert for expert in range(3) if any(f"cascades.0.denoiser.unet.decoders.{expert}." in name for name in moved)
+    ]
+    assert idle and sorted(idle + worked) == [0, 1, 2], "two samples, three experts"
+    mixtures.run(tmp_path / "parts", manifest, "one")
+    mixtures.run(tmp_path / "whole", manifest, "one")
+    steps = chosen(tmp_path / "whole")
+    assert chosen(tmp_path / "parts") == steps and all(sum(step[0][e] for step in steps) for e in idle), (
+        "they work later"
+    )
+    assert products(tmp_path / "parts") == products(tmp_path / "whole")
+
+
 @pytest.mark.slow
-def test_two_processes_route_like_one_through_a_budget_exit(manifest, tmp_path):
-    code, text = launch(tmp_path / "two", manifest, "0")
+@pytest.mark.parametrize("name", ["more", "one"])  # one: a third of the experts at least rests in every step
+def test_two_processes_route_like_one_through_a_budget_exit(manifest, tmp_path, name):
+    code, text = launch(tmp_path / "two", manifest, name, "0")
     assert code == 75, text
     assert "stopped after step 10 of 12" in text
-    code, text = launch(tmp_path / "two", manifest)
+    code, text = launch(tmp_path / "two", manifest, name)
     assert code == 0, text
-    mixtures.run(tmp_path / "one", manifest)
+    mixtures.run(tmp_path / "one", manifest, name)
+    assert len(chosen(tmp_path / "one")) == 12 and chosen(tmp_path / "two") == chosen(tmp_path / "one")
+    if name == "one":
+        assert all(0 in router for step in chosen(tmp_path / "one") for router in step)
     two, one = (read_history(mixtures.outputs(tmp_path / name).metrics) for name in ("two", "one"))
     assert len(two) == len(one) == 12 + 3
     for left, right in zip(two, one, strict=True):
