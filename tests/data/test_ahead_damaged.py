@@ -9,7 +9,8 @@ from samples import make_dataset
 from test_ahead import coil_images, dataset, kspace_of, write
 from test_cc359 import refused
 
-from rekon.data.formats.ismrmrd_file import NOISE
+from rekon.data.convert import convert
+from rekon.data.formats.ismrmrd_file import NOISE, REVERSE
 
 
 def _rows(change):
@@ -43,6 +44,13 @@ def _all_noise(rows):
     rows["head"]["flags"] = 1 << (NOISE - 1)
 
 
+def _head(name, value):
+    def change(rows):
+        rows["head"][name][7] = value
+
+    return _rows(change)
+
+
 def _scaled(name, value):
     def damage(path):
         with h5py.File(path, "r+") as file:
@@ -61,6 +69,10 @@ def _scaled(name, value):
         (_rows(_nan), "NaN or Inf"),
         (_rows(_silent), "coil 1 of the k-space is zero"),
         (_rows(_all_noise), "none of the acquisitions is image data"),
+        (_head("flags", 1 << (REVERSE - 1)), "acquisition 7 is flagged as a reversed readout, which"),
+        (_head("discard_pre", 4), "acquisition 7 has samples to be discarded"),
+        (_head("discard_post", 1), "acquisition 7 has samples to be discarded"),
+        (_head("center_sample", 10), "acquisition 7 has its echo .* far from the middle"),
         (_scaled(b"<y>24</y>", b"<y>12</y>"), "12 x 6 phase encodings"),
         (_scaled(b"<y>24</y>", b"<y>48</y>"), "at the centre of k-space are missing"),
         (_scaled(b"<x>40</x>", b"<x>20</x>"), "acquisition 1 has 40"),
@@ -71,6 +83,17 @@ def test_bad_files(tmp_path, damage, words):
     path = write(tmp_path / "v.h5", kspace_of(coil_images()), 20)
     damage(path)
     refused(path, dataset(), words)
+
+
+@pytest.mark.parametrize("centre", [0, 20, 19, 23])
+def test_an_echo_near_the_middle_or_not_told_is_fine(tmp_path, centre):
+    path = write(tmp_path / "v.h5", kspace_of(coil_images()), 20)
+    _head("center_sample", centre)(path)
+    with h5py.File(path, "r+") as file:  # a noise scan may be as it likes
+        first = file["dataset/data"][0]
+        first["head"]["flags"] |= np.uint64(1 << (REVERSE - 1))
+        file["dataset/data"][0] = first
+    convert(path, tmp_path / "out.h5", "set", dataset(), "v")
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.5, 0.98])

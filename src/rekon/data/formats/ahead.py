@@ -85,6 +85,7 @@ def _lines(file: IsmrmrdFile, dataset: Dataset) -> _Lines:
     image = np.flatnonzero(file.imaging)
     if not len(image):
         raise UserError(f"{path}: none of the acquisitions is image data; {AGAIN}.")
+    file.check_readouts(file.imaging)
     heads = file.heads[image]
     for name, expected, what in (
         ("number_of_samples", nx, f"{nx} readout samples"),

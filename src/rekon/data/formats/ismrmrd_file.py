@@ -77,6 +77,25 @@ class IsmrmrdFile:
         """bool (acquisition,): image data; not noise, navigator, phase correction or separate calibration."""
         return ~np.any([self.flagged(number) for number in _NO_IMAGE], axis=0)
 
+    def check_readouts(self, chosen: np.ndarray) -> None:
+        """Refuse, among the acquisitions bool (acquisition,), readouts whose samples lie otherwise than all others':
+        reversed, with samples to discard, or with the echo far from the middle.
+
+        An echo a few samples off is only a phase; 0 is what writers leave that state none.
+        """
+        samples, centre = (self.heads[name].astype(int) for name in ("number_of_samples", "center_sample"))
+        early = (centre != 0) & (np.abs(centre - samples // 2) > np.maximum(1, samples // 8))
+        for odd, what in (
+            (self.flagged(REVERSE), "is flagged as a reversed readout"),
+            ((self.heads["discard_pre"] != 0) | (self.heads["discard_post"] != 0), "has samples to be discarded"),
+            (early, "has its echo (center_sample) far from the middle, as partial echoes have"),
+        ):
+            if (chosen & odd).any():
+                raise UserError(
+                    f"{self.path}: acquisition {np.flatnonzero(chosen & odd)[0]} {what}, which this format's reader "
+                    "does not undo; leave the file out of the data set."
+                )
+
     def blocks(self, indices: np.ndarray, limit: int = BLOCK) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Samples of the acquisitions `indices`, in the order of the file and at most `limit` bytes at a time.
 

@@ -11,6 +11,9 @@ What has to be undone, as the scans' own publishers do it (github.com/MRSRL/mrid
 
 The phase encodings are zero-padded to the encoded matrix as the encoding limits say. Echoes (contrasts) and phases
 after the first are left out, of a line that came twice the last counts.
+
+A line that never came is zero in the published processing. Here it is so at the ends of k-space, up to one in twenty,
+as more zero padding; a slice with a hole between its lines is no reference, and its file is refused.
 """
 
 from __future__ import annotations
@@ -25,12 +28,13 @@ import numpy as np
 import scipy.fft
 
 from rekon.config.datasets import Dataset
-from rekon.data.formats.ismrmrd_file import IsmrmrdFile
+from rekon.data.formats.ismrmrd_file import NOISE, IsmrmrdFile
 from rekon.data.formats.raw import AGAIN, RawVolume, canonical, even
 from rekon.data.header import Header
 from rekon.errors import UserError
 from rekon.physics.fft import crop_fov, ifftc
 
+_EDGE_LINES = 0.05  # of the phase encodings may be missing at the ends of k-space
 _EDGE = 5  # image samples at either end of the readout that wrap around and say nothing about the phase
 
 
@@ -57,9 +61,13 @@ class _Layout:
 
 def _volume(file: IsmrmrdFile, dataset: Dataset) -> RawVolume:
     layout = _layout(file)
-    head, chosen = file.heads["idx"], file.imaging & (file.heads["idx"]["contrast"] == 0)
-    chosen &= (head["phase"] == 0) & (head["kspace_encode_step_2"] == 0)
-    image, calibration = (chosen & one for one in _kinds(head["kspace_encode_step_1"], layout))
+    head = file.heads["idx"]
+    chosen = (head["contrast"] == 0) & (head["phase"] == 0) & (head["kspace_encode_step_2"] == 0)
+    lines, calibrates = head["kspace_encode_step_1"], layout.segments > 1
+    image = chosen & file.imaging & (lines < layout.lines)
+    # told by their numbers: writers flag them as phase correction, as calibration, or not at all
+    calibration = chosen & ~file.flagged(NOISE) & (lines >= layout.lines) & calibrates
+    file.check_readouts(image | calibration)
     slices = _check_lines(file, layout, image, calibration, dataset.reference)
     weights, chop = _weights(file, layout.coils), 1 - int(file.user_parameters.get("ChopY", 1))
 
@@ -106,11 +114,6 @@ def _layout(file: IsmrmrdFile) -> _Layout:
     )  # fmt: skip
 
 
-def _kinds(lines: np.ndarray, layout: _Layout) -> tuple[np.ndarray, np.ndarray]:
-    """Which acquisitions are phase encodings, and which are calibration echoes: bool (acquisition,) each."""
-    return lines < layout.lines, (lines >= layout.lines) & (layout.segments > 1)
-
-
 def _check_lines(file: IsmrmrdFile, layout: _Layout, image: np.ndarray, calibration: np.ndarray, whole: bool) -> int:
     """Compare header and data; returns the number of slices, which may be less than the header says."""
     heads, head = file.heads, file.heads["idx"]
@@ -128,9 +131,10 @@ def _check_lines(file: IsmrmrdFile, layout: _Layout, image: np.ndarray, calibrat
             )
     slices = int(head["slice"][image].max()) + 1
     for index in range(slices):
-        here = image & (head["slice"] == index)
-        missing = layout.lines - len(np.unique(head["kspace_encode_step_1"][here]))
-        if missing and (whole or missing == layout.lines):
+        here = np.unique(head["kspace_encode_step_1"][image & (head["slice"] == index)])
+        missing = layout.lines - len(here)
+        hole = missing > 0 and (len(here) == 0 or here[-1] - here[0] + 1 > len(here))
+        if missing == layout.lines or (whole and (hole or missing > _EDGE_LINES * layout.lines)):
             raise UserError(
                 f"{file.path}: slice {index} lacks {missing} of the {layout.lines} phase encodings that 'dataset/xml' "
                 f"announces; {AGAIN}."
