@@ -3,9 +3,10 @@
     python benchmarks/experts.py                    # two cascades on this machine's GPU, else one CPU thread
     python benchmarks/experts.py --size 320 --coils 15 --cascades 12 --top-k 1 2
 
-One sample, as in the paper. FLOPs are counted, not timed: of the way forward, for the sample's own experts. Times are
-the fastest of several runs, with untrained weights; `sample` is reconstruction, `step` a training step without its
-optimiser. Sparse for real means that from N = K on neither FLOPs nor times grow with N, while parameters do.
+One sample, as in the paper. `sample` is its reconstruction, `step` a training step without its optimiser: the way
+forward and the way back. FLOPs are counted, not timed, for the sample's own experts; times are the fastest of several
+runs, with untrained weights. Sparse for real means that from N = K on neither FLOPs nor times grow with N, while
+parameters do.
 """
 
 from __future__ import annotations
@@ -34,6 +35,13 @@ def milliseconds(work: Callable[[], object], device: torch.device, repeats: int)
         _wait(device)
         best = min(best, time.perf_counter() - start)
     return 1e3 * best
+
+
+def counted(work: Callable[[], object]) -> float:
+    """Multiplications and additions of convolutions and matrix products, in 1e9."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() / 1e9
 
 
 def _wait(device: torch.device) -> None:
@@ -66,7 +74,10 @@ def main() -> None:
     device = torch.device(options.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {options.threads} thread(s)"
     print(f"PyTorch {torch.__version__}, {name}, {options.cascades} cascades, {options.size} x {options.size}")
-    print(f"{'K':>3} {'N':>4} {'parameters':>12} {'active':>12} {'GFLOP':>9} {'sample ms':>10} {'step ms':>9}")
+    print(
+        f"{'K':>3} {'N':>4} {'parameters':>12} {'active':>12} {'sample GFLOP':>12} {'step GFLOP':>11} "
+        f"{'sample ms':>10} {'step ms':>9}"
+    )
     generator = torch.Generator().manual_seed(0)
     kspace = torch.randn(1, options.coils, options.size, options.size, dtype=torch.complex64, generator=generator)
     kspace, mask = kspace.to(device), torch.rand(1, options.size, generator=generator).to(device) < 0.3
@@ -82,13 +93,12 @@ def main() -> None:
                 network.zero_grad(set_to_none=True)
                 network(kspace, mask).image.square().mean().backward()
 
-            with FlopCounterMode(display=False) as counter, torch.no_grad():
-                network(kspace, mask)
             total, active = size(network)
             times = [milliseconds(work, device, options.repeats) for work in (sample, step)]
-            flops = counter.get_total_flops() / 1e9
+            flops = [counted(work) for work in (sample, step)]
             print(
-                f"{top_k:>3} {experts:>4} {total:>12,} {active:>12,} {flops:>9.3f} {times[0]:>10.1f} {times[1]:>9.1f}",
+                f"{top_k:>3} {experts:>4} {total:>12,} {active:>12,} {flops[0]:>12.3f} {flops[1]:>11.3f} "
+                f"{times[0]:>10.1f} {times[1]:>9.1f}",
                 flush=True,
             )
         print()

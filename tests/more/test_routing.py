@@ -120,26 +120,30 @@ def test_experts_that_nobody_chose_get_no_gradient():
 
 @pytest.mark.parametrize("experts", [2, 3, 7])
 def test_work_does_not_grow_with_the_number_of_experts(experts):
-    kspace, mask = mixtures.scan(batch=1)
-
     def work(count):
-        network = mixtures.network("one", experts=count).eval()
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(kspace, mask)
-        return counter.get_total_flops() - 2 * 2 * 6 * count  # two cascades' gates: 6 numbers to `count`
+        # less the gates of two cascades: 6 numbers to `count`, once in use, and as often again for each gradient
+        gates = 2 * 2 * 6 * count
+        use, step = flops(mixtures.network("one", experts=count))
+        return use - gates, step - 3 * gates
 
     assert work(experts) == work(5)
 
 
 def test_each_choice_costs_one_decoder_more():
+    costs = [flops(mixtures.network(router={"top_k": top_k})) for top_k in (1, 2, 3)]
+    (use, step), (more_use, more_step), (most_use, most_step) = costs
+    assert more_use - use == most_use - more_use > 0
+    assert more_step - step == most_step - more_step == 3 * (more_use - use), "its gradients cost twice its use"
+
+
+def flops(network):
+    """Of a reconstruction of one sample, and of a training step with it: the way forward and the way back."""
     kspace, mask = mixtures.scan(batch=1)
-    costs = []
-    for top_k in (1, 2, 3):
-        network = mixtures.network(router={"top_k": top_k}).eval()
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(kspace, mask)
-        costs.append(counter.get_total_flops())
-    assert costs[1] - costs[0] == costs[2] - costs[1] > 0
+    with FlopCounterMode(display=False) as use, torch.no_grad():
+        network.eval()(kspace, mask)
+    with FlopCounterMode(display=False) as step:
+        network.train()(kspace, mask).image.square().mean().backward()
+    return use.get_total_flops(), step.get_total_flops()
 
 
 def test_active_parameters_are_those_of_the_chosen_experts():
