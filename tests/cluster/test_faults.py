@@ -46,6 +46,19 @@ def test_a_job_killed_at_its_time_limit_goes_on_too(checkout, undisturbed, clust
     assert checkout.products() == undisturbed.products()
 
 
+def test_a_preempted_job_or_one_on_a_lost_node_is_started_again_by_slurm_itself(checkout, undisturbed, cluster):
+    """Neither Snakemake nor its retries come into it: the same job, in the queue again, under the same number."""
+    checkout.start(TABLE, "--retries", "0")
+    checkout.until_training(cluster)
+    (job,) = cluster.jobs()
+    cluster.run("scontrol", "requeue", job)
+    checkout.succeed()
+    assert checkout.products() == undisturbed.products()
+    first, second = checkout.attempts()
+    assert first == 0 and second >= 20, "it saved before it left"
+    assert "Restarts=1 " in cluster.ask("scontrol", "show", "job", job)
+
+
 def test_drained_nodes_hold_jobs_back_and_lose_none(checkout, undisturbed, cluster):
     cluster.drain()
     try:
