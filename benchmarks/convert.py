@@ -3,8 +3,8 @@
     python benchmarks/convert.py [--format fastmri] [--format ahead] [--rounds 5]     # default: every format
 
 Makes a raw file of each format, alternates the two and prints both medians and their ratio; ends with 1 where that is
-below 50 %. Plain: read the file piece by piece, one centred 2-D inverse FFT of what was read, write as many bytes as the
-conversion writes, sync to disk. The conversion also removes the readout oversampling, makes the RSS reference, checks
+below 50 %. Plain: read the file piece by piece, one centred 2-D inverse FFT of what was read, write as many bytes as
+the conversion writes, sync to disk. The conversion also removes the readout oversampling, makes the RSS reference, checks
 every value and header and hashes the raw file; 3D volumes it turns on the disk.
 """
 
@@ -141,9 +141,7 @@ CASES = {
 def plain(case: Case, raw: Path, out: Path) -> None:
     with h5py.File(raw, "r") as source, h5py.File(out, "w") as sink:
         for index, one in enumerate(case.pieces(source)):
-            image = np.fft.fftshift(
-                scipy.fft.ifft2(np.fft.ifftshift(one, axes=(-2, -1)), norm="ortho"), axes=(-2, -1)
-            )
+            image = np.fft.fftshift(scipy.fft.ifft2(np.fft.ifftshift(one, axes=(-2, -1)), norm="ortho"), axes=(-2, -1))
             rows = image[:, : round(case.keep * image.shape[1])]
             sink.create_dataset(f"{index}", data=rows, chunks=rows.shape)
     with out.open("rb") as handle:
