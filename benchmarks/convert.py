@@ -4,8 +4,8 @@
 
 Makes a raw file of each format, alternates the two and prints both medians and their ratio; ends with 1 where that is
 below 50 %. Plain: read the file piece by piece, one centred 2-D inverse FFT of what was read, write as many bytes as
-the conversion writes, sync to disk. The conversion also removes the readout oversampling, makes the RSS reference, checks
-every value and header and hashes the raw file; 3D volumes it turns on the disk.
+the conversion writes, sync to disk. The conversion also removes the readout oversampling, makes the RSS reference,
+checks every value and header and hashes the raw file; 3D volumes it turns on the disk.
 """
 
 from __future__ import annotations
