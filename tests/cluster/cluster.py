@@ -34,7 +34,8 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
+# a job in the queue again waits until credentials of its first start have expired: by default two minutes
+AuthInfo=socket={folder}/munge/socket,cred_expire=30
 CredType=cred/munge
 SlurmctldPort={controller}
 StateSaveLocation={folder}/state
