@@ -1,16 +1,18 @@
 """The mixture-of-experts page from made-up results: its numbers are those computed by hand."""
 
+import itertools
 import json
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
-import pandas as pd
 import pytest
 from made_up import fake_more_inspection, more_plan, workspace
 
 from rekon.files import write_json, write_text
 from rekon.more.inspection import Inspection, write_inspection
+from rekon.reporting.figures import routing, sizes
 from rekon.reporting.html import study_context
 from rekon.reporting.papers import more, paper
 from rekon.reporting.scorecard import scorecard
@@ -154,13 +156,42 @@ def test_figures_are_well_formed_complete_and_say_what_they_show(sources, tmp_pa
 
 def test_twelve_cascades_have_room(tmp_path, plan):
     rng = np.random.default_rng(0)
-    gates = rng.dirichlet(np.ones(4), (35, 12)).astype(np.float32)
+    gates = rng.dirichlet(np.ones(7), (35, 12)).astype(np.float32)
     chosen = gates >= np.sort(gates, axis=2)[..., -2:-1]
     made = inspected(
         tmp_path, plan, gates_SRN=gates, chosen_SRN=chosen, embedding_SRE=np.zeros((35, 12, 3), np.float32)
     )
     figure = next(one for one in more.figures(made, "more", {}, tmp_path) if one.file == "more-usage.svg")
     assert "No router sends more than 90 %" in figure.caption
+    rows = written(tmp_path / figure.file)
+    assert sorted(len(row) for row in rows.values() if len(row) > 1) == [12, 84], "cascades above, experts below"
+    for row in rows.values():
+        assert all(end < start for (_, end), (start, _) in itertools.pairwise(sorted(row)))
+
+
+def written(path) -> dict[str, list[tuple[float, float]]]:
+    """Extents (from, to) of the upright, centred words of an SVG, by their height; digits are 0.64 em wide."""
+    rows: dict[str, list[tuple[float, float]]] = {}
+    for word in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text"):
+        size = float(re.search(r"font-size: ([\d.]+)px", word.get("style"))[1])
+        if "text-anchor: middle" in word.get("style") and word.get("transform").startswith("rotate(-0 "):
+            middle, half = float(word.get("x")), 0.32 * size * len(word.text)
+            rows.setdefault(word.get("y"), []).append((middle - half, middle + half))
+    return rows
+
+
+def test_every_pair_of_experts_has_a_sign_of_its_own(tmp_path, plan):
+    """Seven experts, two for each sample: 21 pairs, more than there are colours."""
+    pairs = np.array(list(itertools.combinations(range(7), 2)))
+    chosen = np.zeros((35, 1, 7), bool)
+    np.put_along_axis(chosen[:, 0], pairs[np.arange(35) % 21], True, axis=1)
+    gates = np.where(chosen, 0.3, 0.08).astype(np.float32)
+    made = inspected(tmp_path, plan, gates_SRN=gates, chosen_SRN=chosen, embedding_SRE=np.zeros((35, 1, 3), np.float32))
+    more.figures(made, "more", {}, tmp_path)
+    text = (tmp_path / "more-embedding.svg").read_text()
+    assert all(f">experts {one + 1} + {other + 1}<" in text for one, other in pairs)
+    signs = [routing.mark(index, routing.COLOURS, routing.SHAPES) for index in range(49)]
+    assert len(set(signs)) == 49 and len(set(signs[:7])) == len({colour for colour, _ in signs[:7]}) == 7
 
 
 def test_nothing_is_drawn_or_said_without_results(tmp_path, plan):
@@ -179,6 +210,23 @@ def test_the_page_of_the_study(sources, tmp_path):
     assert paper("more") is more.PAPER
 
 
-def test_sizes_stand_in_millions_or_thousands(sources):
-    text = said(sources, "Cost")
-    assert "MoRE 135 000 parameters, 91 000 active" in text and pd.notna(text)
+def test_costs_are_told_with_sizes_and_times(sources):
+    time = sources.scores("more/more", View(SET, "R8"))["milliseconds"].mean()
+    assert f"MoRE 135 000 parameters, 91 000 active, {time:.3g} ms a slice" in said(sources, "Cost")
+
+
+@pytest.mark.parametrize(
+    ("largest", "unit", "bars"), [(8_257_370, "millions", "8.257"), (999_999, "thousands", "1000")]
+)
+def test_sizes_stand_in_millions_or_thousands(tmp_path, largest, unit, bars):
+    networks = [sizes.Network("one", largest, 91_000, None), sizes.Network("other", 135_000, 135_000, None)]
+    figure = sizes.draw(networks, "a CPU", tmp_path / "sizes.svg")
+    text = (tmp_path / "sizes.svg").read_text()
+    assert f">parameters ({unit})<" in text and f"one: {largest:,} parameters".replace(",", " ") in figure.alt
+    assert max(float(tick) for tick in re.findall(r">([\d.]+)</text>", text)) <= float(bars)
+
+
+def test_the_routing_of_every_arm_with_as_many_experts_is_drawn(plan):
+    study = plan.studies["more"]
+    arms = {run for run, one in study.runs.items() if one.like == "more" and set(one.delta["model"]) == {"router"}}
+    assert set(more.ROUTERS) == {"more", *arms}

@@ -130,7 +130,7 @@ def draw_training(histories: Mapping[str, Sequence[Mapping[str, Any]]], experts:
         figure, axes = pyplot.subplots(1, 3, figsize=(12.5, 3.7), gridspec_kw={"wspace": 0.3})
         for axis, (training, validation, label, heading) in zip(axes, panels, strict=True):
             for index, rows in enumerate(histories.values()):
-                colour, marker = LINES[index % len(LINES)], MARKERS[index % len(MARKERS)]
+                colour, marker = mark(index, LINES, MARKERS)
                 if training:
                     axis.plot(*thinned(*series(rows, training), points=60), "-", color=colour, alpha=0.45, linewidth=1)
                 steps, values = series(rows, validation)
@@ -144,9 +144,8 @@ def draw_training(histories: Mapping[str, Sequence[Mapping[str, Any]]], experts:
         axes[0].axhline(np.log(experts), color=GREY, linestyle="--", linewidth=1.2)
         axes[0].set_ylim(-0.06, 1.1 * np.log(experts))
         for index, title in enumerate(histories):
-            axes[1].plot(
-                [], [], "-", color=LINES[index % len(LINES)], marker=MARKERS[index % len(MARKERS)], label=title
-            )
+            colour, marker = mark(index, LINES, MARKERS)
+            axes[1].plot([], [], "-", color=colour, marker=marker, label=title)
         figure.legend(*axes[1].get_legend_handles_labels(), loc="upper center", ncols=6, bbox_to_anchor=(0.5, 1.07))
         write_svg(figure, path)
     flags = "; ".join(
@@ -167,11 +166,19 @@ def draw_training(histories: Mapping[str, Sequence[Mapping[str, Any]]], experts:
     )
 
 
+def mark(index: int, colours: Sequence[str], shapes: Sequence[str]) -> tuple[str, str]:
+    """Colour and shape of the index-th thing: both change from one to the next, and pairs repeat as late as they can.
+
+    Colours and shapes are equally many.
+    """
+    return colours[index % len(colours)], shapes[(index + index // len(colours)) % len(shapes)]
+
+
 def _scatter(axis: Axes, points_S2: np.ndarray, labels_S: np.ndarray, names: Sequence[str], heading: str) -> None:
     for index, name in enumerate(names):
         own = points_S2[labels_S == index]
         if len(own):
-            colour, shape = COLOURS[index % len(COLOURS)], SHAPES[index % len(SHAPES)]
+            colour, shape = mark(index, COLOURS, SHAPES)
             axis.plot(*own.T, shape, color=colour, markeredgecolor="white", markersize=7, label=name)
     axis.set_title(heading)
     axis.set_xticks([])

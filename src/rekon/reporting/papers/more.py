@@ -21,7 +21,8 @@ from rekon.reporting.tables import ZERO_FILLED
 
 OURS = "more"
 TABLE = (ZERO_FILLED, "e2e-varnet", "promptmr-plus", OURS)  # of Table I
-ROUTERS = (OURS, "top-1", "one-router", "no-balance", "no-noise", "no-cache")  # whose routing over training is drawn
+# whose routing over training is drawn: all with as many experts
+ROUTERS = (OURS, "top-1", "one-router", "no-balance", "no-sparsity", "no-z", "no-noise", "no-cache")
 NETWORKS = (OURS, "e2e-varnet", "promptmr-plus", "dense-2", "dense-1")
 ARMS = (
     OURS,
