@@ -86,13 +86,30 @@ def test_golden_loss_curve(manifest, tmp_path, name):
 def test_loss_is_the_weighted_sum_of_its_parts_and_they_decay(manifest):
     objective = made(manifest, steps=11, changes={"router": {"balance": {"start": 0.4, "end": 0.1}}})
     for step, temperature, balance in ((0, 1.0, 0.4), (5, 0.1, 0.2), (10, 0.01, 0.1)):
-        values = objective.step(objective.batch([0, 1], step), step, lambda *_: None)
+        batch = objective.batch([0, 1], step)
+        expected = balance * popularity(objective, batch, temperature)
+        values = objective.step(batch, step, lambda *_: None)
         parts = [values[f"router_{name}"] for name in ("balance", "sparsity", "z")]
         torch.testing.assert_close(values["loss"], values["reconstruction"] + sum(parts))
         assert values["temperature"] == pytest.approx(temperature)
         torch.testing.assert_close(values["router_sparsity"], 0.005 * values["router_entropy"])
-        shares = float(parts[0].detach()) / balance  # sum of p g: both sum to one, over three experts
-        assert 0.2 < shares < 0.5
+        torch.testing.assert_close(parts[0].detach(), expected)
+
+
+@torch.no_grad()
+def popularity(objective, batch, temperature):
+    """Sum of p g, mean over rows and routers, of the samples and of the kept inputs."""
+    routes = objective.network(batch["kspace"], batch["mask"], temperature * batch["noise"]).routes
+    terms = []
+    for number, (router, route) in enumerate(zip(objective.network.routers, routes, strict=True)):
+        gates, chosen = route.logits_MN.softmax(1), route.chosen_MN
+        if (kept := objective.cache.items) is not None:
+            more = router.logits(router.embed(kept[:, number])).softmax(1)
+            scores = more + temperature * batch["cached_noise"][: len(kept), number]
+            gates = torch.cat([gates, more])
+            chosen = torch.cat([chosen, scores >= scores.topk(2, dim=1).values[:, 1:]])
+        terms.append((chosen.sum(0) / chosen.sum() * gates).sum(1).mean())
+    return torch.stack(terms).mean()
 
 
 @pytest.mark.parametrize("off", [{"balance": None}, {"sparsity": 0.0}, {"z": 0.0}, {"noise": None}, {"cache": 0}])
