@@ -68,6 +68,20 @@ def test_the_jobs_are_those_of_the_plan(full, found):
     assert sum(job.stage == "tokens" for job in found.jobs) == 4  # two tokenizers, two splits
 
 
+def test_the_data_stage_is_bytes_and_samples_by_the_speed_of_a_core(found):
+    """fastMRI brain, training: 1230 GB of raw files, 840 GB of k-space, 70748 slices of 320 x 320 with 14 coils."""
+    works = {work.step: work for work in found.data if (work.dataset, work.split) == ("fastmri-brain", "train")}
+    assert works["convert"].core_hours == pytest.approx(1230e9 / 150e6 / 3600)
+    assert works["summarise"].hours == works["summarise"].core_hours == pytest.approx(2.334, abs=0.001)
+    assert works["calibrate"].core_hours == pytest.approx(70748 * 15.556 / 3600, rel=1e-4)  # seconds a slice
+    assert works["calibrate"].hours == pytest.approx(works["calibrate"].core_hours / (36 * 8)), "36 jobs of 8 cores"
+    assert found.core_hours == sum(work.core_hours for work in found.data) < found.hours(), "and in no sum of GPU-hours"
+    assert {(one.dataset, one.split) for one in found.data if one.step == "calibrate"} == {
+        (name, split) for name in ("fastmri-brain", "sim-stroke") for split in ("train", "validation", "test")
+    }
+    assert not any(one.dataset == "fastmri-seven" for one in found.data), "it is made of the others' manifests"
+
+
 def column(table, name: str) -> list[str]:
     return next(list(one.cells) for one in table.columns if one.header == name)
 
@@ -89,8 +103,11 @@ def test_the_tables_add_up_as_they_are_shown(found):
     totals = show._totals(found)
     *stages, everything = [float(cell.replace(",", "")) for cell in column(totals, "all")]
     assert sum(stages) == pytest.approx(everything, rel=0.01)
-    disk = [float(cell.replace(",", "")) for cell in column(show._disk(found), "known GB")]
-    assert sum(disk[:-1]) == pytest.approx(disk[-1], rel=0.01)
+    data = show._data(found)
+    *cores, total = [float(cell.replace(",", "")) for cell in column(data, "core-h")]
+    assert sum(cores) == pytest.approx(total, rel=0.01)
+    *places, everything, stays = [float(cell.replace(",", "")) for cell in column(show._disk(found), "known GB")]
+    assert sum(places) == pytest.approx(everything, rel=0.01) and stays < everything
 
 
 def test_a_page_shows_runs_assumptions_and_what_is_unknown(full, found):
@@ -158,6 +175,7 @@ def test_unknown_sets_make_unknown_hours_not_invented_ones(tmp_path):
     unknown = [line for line in found.lines if line.flops is None]
     assert {line.work.job for line in unknown} == {"ulf-brain", "brain-7ch", "brain-8ch-poisson"}
     assert "ueps/ueps scoring ulf-brain" in found.unknown and "raw of ulf-brain/test" in found.unknown
+    assert "convert ulf-brain/test" in found.unknown
     assert found.hours() == pytest.approx(sum(line.gpu_hours for line in found.lines if line.gpu_hours is not None))
     show.console().print(show.view(found))
 

@@ -18,7 +18,7 @@ from rekon.estimate.cost import read_costs, record_costs
 from rekon.estimate.disk import kspace_bytes, map_bytes, raw_bytes
 from rekon.estimate.estimate import Costs, estimate
 from rekon.estimate.machine import MACHINES, attempts, machine, memory
-from rekon.estimate.needs import MORE_MEMORY, MORE_TIME, needs
+from rekon.estimate.needs import MORE_MEMORY, MORE_TIME, Uses, needs
 from rekon.estimate.sets import Sets, simulated_shape
 from rekon.files import write_text
 from rekon.plan import Plan
@@ -124,6 +124,20 @@ def test_a_batch_of_one_is_trained_on_one_gpu(full, tmp_path):
     assert needs(recipe, full.scale.compute, full.recipes, sets) == needs(recipe, one, full.recipes, sets)
 
 
+def test_what_uses_a_network_asks_for_room_to_spare_and_never_for_more_than_the_scale_allows(full, tmp_path):
+    uses, limit = Uses(full, Sets(full, tmp_path)), full.scale.compute.hours
+    for job in estimate(full, Sets(full, tmp_path), Costs(full, read_costs()), machine(None, full.scale.compute)).jobs:
+        if job.stage != "training":
+            assert uses.hours(job.study, job.run, job.stage, job.name) == job.asked
+            assert max(0.5, job.hours) < job.asked <= limit or job.asked == 0.5
+    assert uses.hours("ueps", "ueps", "scoring", "elsewhere") == limit
+    assert uses.inspection("dpm") == uses.hours("dpm", "fine-tuned", "scoring", "fastmri-brain") < limit
+    demo = scale("demo")
+    assert Uses(demo, Sets(demo, tmp_path)).hours("ueps", "ueps", "scoring", "sim-fastmri-brain") == (
+        demo.scale.compute.hours
+    ), "nobody knows how fast a CPU is"
+
+
 def test_a_network_that_is_not_on_record_asks_for_what_the_scale_says(full):
     recipe = full.recipes["nas", "unet"]
     other = recipe.model_copy(update={"model": recipe.model | {"channels": 31}})
@@ -148,6 +162,8 @@ def test_what_the_snakefile_may_call_needs_no_torch():
         "full = plan(yaml.safe_load(open('config/full.yaml')))\n"
         "trained = [recipe for recipe in full.recipes.values() if recipe.training]\n"
         "[needs(recipe, full.scale.compute, full.recipes) for recipe in trained]\n"
+        "from rekon.estimate.needs import Uses\nfrom rekon.estimate.sets import Sets\n"
+        "[Uses(full, Sets(full)).inspection(study) for study in full.studies]\n"
         "print({'torch', 'pandas', 'h5py'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

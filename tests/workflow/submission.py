@@ -21,16 +21,18 @@ def planned(runner, *arguments: str) -> str:
     return run.stdout + run.stderr
 
 
-def jobs(words: str) -> list[tuple[str, str, dict[str, str]]]:
-    """(rule, run, resources) of each job."""
+def jobs(words: str) -> list[tuple[str, dict[str, str], dict[str, str]]]:
+    """(rule, wildcards, resources) of each job."""
     found = []
     for text in re.split(r"\n(?=rule )", words):
         if head := re.match(r"rule (\w+):", text):
-            asked = re.search(r"^    resources: (.*)$", text, re.MULTILINE)
-            pairs = dict(pair.split("=", 1) for pair in asked[1].split(", ")) if asked else {}
-            run = re.search(r"wildcards: .*run=([^,\n]+)", text)
-            found.append((head[1], run[1] if run else "", pairs))
+            found.append((head[1], _pairs("wildcards", text), _pairs("resources", text)))
     return found
+
+
+def _pairs(name: str, text: str) -> dict[str, str]:
+    line = re.search(rf"^    {name}: (.*)$", text, re.MULTILINE)
+    return dict(pair.split("=", 1) for pair in line[1].split(", ")) if line else {}
 
 
 class Asked(dict):

@@ -9,6 +9,9 @@ import pytest
 import yaml
 from submission import jobs, planned, submission
 
+from rekon.estimate.cost import read_costs
+from rekon.estimate.estimate import Costs, estimate
+from rekon.estimate.machine import machine
 from rekon.estimate.needs import needs
 from rekon.estimate.sets import Sets
 from rekon.plan import plan
@@ -27,7 +30,8 @@ def test_it_is_the_full_reproduction(snakemake):
     sets = Sets(full, snakemake.folder)
     limit = full.scale.compute.hours * 60
     trained = 0
-    for rule, run, asked in found:
+    for rule, wildcards, asked in found:
+        run = wildcards.get("run", "")
         assert int(asked["runtime"]) <= limit and int(asked["mem_mb"]) > 0, rule
         if rule.startswith(TRAINING):
             wanted = needs(full.recipes[tuple(run.split("/"))], full.scale.compute, full.recipes, sets)
@@ -40,6 +44,40 @@ def test_it_is_the_full_reproduction(snakemake):
         elif asked.get("gpu"):
             assert asked["gpu"] == "1"
     assert trained == len(full.trained())
+
+
+def test_every_job_asks_for_the_time_that_the_estimate_says(snakemake):
+    full = plan(yaml.safe_load((snakemake.folder / "config/full.yaml").read_text()), snakemake.folder)
+    on = machine(None, full.scale.compute)
+    told = estimate(full, Sets(full, snakemake.folder), Costs(full, read_costs()), on, None, snakemake.folder).jobs
+    hours = {(f"{job.study}/{job.run}", job.stage, job.name): job.asked for job in told}
+    seen = set()
+    for rule, wildcards, asked in jobs(planned(snakemake)):
+        run, dataset = wildcards.get("run", ""), wildcards.get("dataset", "")
+        name = {
+            "evaluate": (run, "scoring", dataset), "tune_zeta": (run, "tuning", ""),
+            "tokenise": (run, "tokens", f"{dataset}/{wildcards.get('split')}"),
+        }.get(rule, (run, "training", ""))  # fmt: skip
+        if name in hours:
+            assert int(asked["runtime"]) == round(60 * hours[name]), name
+            seen.add(name)
+    assert seen == set(hours)
+
+
+def test_what_is_asked_is_what_paper_and_pencil_say(snakemake):
+    """From a network's operations on record (TFLOP a slice): the code's arithmetic, done once by hand."""
+    asked = {(rule, run["run"], run.get("dataset")): asked
+             for rule, run, asked in jobs(planned(snakemake, "ueps", "dpm")) if "run" in run}  # fmt: skip
+    # E2EVarNet, 14 coils: 30 epochs of 70748 slices of 2.976, 10 validations of 21842 slices of 0.9925: 6.533 EFLOP;
+    # at 35 % of 312 TFLOP/s 16.62 GPU-hours, on 8 GPUs and with half as much again 3.12 hours.
+    # A slice a GPU: 115.9 M parameters x 18 bytes, activations of up to 24 coils 4.69 GB, CUDA 1.5: 8.28 GB, + 20 %.
+    trained = asked["train_unrolled", "ueps/e2e-varnet", None]
+    assert (trained["runtime"], trained["gpu_mem_mb"]) == ("187", "10000")
+    # DDS: 777 FLAIR slices x 3 accelerations x 50 evaluations of 0.8599: 100.2 PFLOP; at 35 % of 156 TFLOP/s 0.510
+    # hours, three times that and 2331 seconds: 2.18 hours.
+    assert asked["evaluate", "dpm/dds", "fastmri-brain"]["runtime"] == "131"
+    # zero-filling 8852 slices, a second each: 2.46 hours
+    assert asked["evaluate", "classical/zero-filled", "fastmri-brain"]["runtime"] == "148"
 
 
 def test_every_example_for_a_site_can_be_submitted(snakemake):
@@ -75,10 +113,10 @@ def test_what_needs_a_network_or_a_database_stays_where_snakemake_runs():
 def test_a_training_is_spread_over_nodes_as_far_as_its_batch_goes(snakemake):
     snakemake.edit("config/full.yaml", lambda scale: scale["compute"].update(nodes=2, gpus=16))
     seen, names = {}, ("nodes", "tasks", "tasks_per_node", "gpu", "gres", "mpi", "cpus_per_task")
-    for rule, run, asked in jobs(planned(snakemake, "nas", "more")):
+    for rule, wildcards, asked in jobs(planned(snakemake, "nas", "more")):
         spread = {name: asked[name] for name in names if name in asked}
         if rule.startswith(TRAINING):
-            seen[run] = (spread, submission(rule, asked))
+            seen[wildcards["run"]] = (spread, submission(rule, asked))
         else:
             assert spread in ({}, {"gpu": "0"}, {"gpu": "1"}), rule
     spread, words = seen["nas/base"]  # batch 80
@@ -93,8 +131,11 @@ def test_a_training_is_spread_over_nodes_as_far_as_its_batch_goes(snakemake):
 
 def test_one_process_a_node_is_a_task_each(snakemake):
     snakemake.edit("config/full.yaml", lambda scale: scale["compute"].update(nodes=2, gpus=2))
-    asked = {run: asked for rule, run, asked in jobs(planned(snakemake, "ueps")) if rule.startswith(TRAINING)}
-    words = submission("train_unrolled", asked["ueps/ueps"])
+    found = jobs(planned(snakemake, "ueps"))
+    asked = next(
+        asked for rule, wildcards, asked in found if rule == "train_unrolled" and wildcards["run"] == "ueps/ueps"
+    )
+    words = submission("train_unrolled", asked)
     assert {"--nodes=2", "--ntasks=2", "--gres=gpu:1", "--gpus=2"} <= set(words)
     assert not any(word.startswith("--ntasks-per") for word in words)
 

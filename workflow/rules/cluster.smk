@@ -3,11 +3,12 @@
 import time
 
 from rekon.cluster import cancel_orphans, short_of_memory
-from rekon.estimate.needs import needs
+from rekon.estimate.needs import Uses, needs
 from rekon.estimate.sets import Sets
 
 BEGUN = time.time()
 SETS = Sets(plan)
+USES = Uses(plan, SETS)
 LONGEST = max(1, int(COMPUTE.hours * 60))  # minutes
 SHARE_MB = COMPUTE.memory_gb * 1024 // max(1, COMPUTE.gpus)  # of a job on one GPU, where training takes several
 
@@ -74,6 +75,24 @@ def training_minutes(wildcards, attempt):
 def training_gpu_mb(wildcards):
     """Memory of each GPU; 0: not known, or no GPU."""
     return 1000 * (training_needs(wildcards).gpu_memory_gb or 0) if COMPUTE.gpus else 0
+
+
+def minutes(hours):
+    """Wall time of an attempt at a job that begins anew each time: twice as much as before, up to what is allowed."""
+
+    def asked(wildcards, attempt):
+        return min(LONGEST, 2 ** (attempt - 1) * round(60 * hours(wildcards)))
+
+    return asked
+
+
+scoring_minutes = minutes(lambda wc: USES.hours(*wc.run.split("/"), "scoring", wc.dataset))
+tuning_minutes = minutes(lambda wc: USES.hours(*wc.run.split("/"), "tuning"))
+token_minutes = minutes(lambda wc: USES.hours(*wc.run.split("/"), "tokens", f"{wc.dataset}/{wc.split}"))
+
+
+def inspection_minutes(study):
+    return minutes(lambda wc: USES.inspection(study))
 
 
 onstart:

@@ -32,7 +32,7 @@ rule tune_zeta:
     resources:
         gpu=min(COMPUTE.gpus, 1),
         mem_mb=SHARE_MB,
-        runtime=LONGEST,
+        runtime=tuning_minutes,
     params:
         named=weight_options,
     shell:
@@ -60,7 +60,7 @@ rule inspect_dpm:
     resources:
         gpu=min(COMPUTE.gpus, 1),
         mem_mb=SHARE_MB,
-        runtime=LONGEST,
+        runtime=inspection_minutes("dpm"),
     shell:
         "rekon inspect dpm {input.plan} --output {output} --threads {threads} > {log} 2>&1"
 
@@ -88,7 +88,7 @@ rule reader_arm:
     resources:
         gpu=min(COMPUTE.gpus, 1),
         mem_mb=SHARE_MB,
-        runtime=LONGEST,
+        runtime=scoring_minutes,  # more than one slice a subject takes
     params:
         named=use_options,
     shell:

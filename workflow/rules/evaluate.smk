@@ -21,7 +21,7 @@ rule evaluate:
     resources:
         gpu=min(COMPUTE.gpus, 1),
         mem_mb=SHARE_MB,
-        runtime=LONGEST,
+        runtime=scoring_minutes,
     params:
         settings=lambda wc: dumps(scoring(plan.evaluation(wc.run.split("/")[0]))),
         named=evaluation_options,

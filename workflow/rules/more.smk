@@ -24,7 +24,7 @@ rule inspect_more:
     resources:
         gpu=min(COMPUTE.gpus, 1),
         mem_mb=SHARE_MB,
-        runtime=LONGEST,
+        runtime=inspection_minutes("more"),
     shell:
         "rekon inspect more {input.plan} --output {output} --threads {threads} > {log} 2>&1"
 

@@ -27,7 +27,7 @@ rule tokenise:
     resources:
         gpu=min(COMPUTE.gpus, 1),
         mem_mb=SHARE_MB,
-        runtime=LONGEST,
+        runtime=token_minutes,
     shell:
         "rekon tokenise {input.recipe} --manifest {input.manifest} --weights {input.weights} --output {output}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
@@ -70,7 +70,7 @@ rule inspect_nas:
     resources:
         gpu=min(COMPUTE.gpus, 1),
         mem_mb=SHARE_MB,
-        runtime=LONGEST,
+        runtime=inspection_minutes("nas"),
     shell:
         "rekon inspect nas {input.plan} --output {output} --threads {threads} > {log} 2>&1"
 

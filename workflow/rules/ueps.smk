@@ -18,7 +18,7 @@ rule inspect_ueps:
     resources:
         gpu=min(COMPUTE.gpus, 1),
         mem_mb=SHARE_MB,
-        runtime=LONGEST,
+        runtime=inspection_minutes("ueps"),
     shell:
         "rekon inspect ueps {input.plan} --output {output} --threads {threads} > {log} 2>&1"
 

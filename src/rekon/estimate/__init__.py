@@ -7,7 +7,8 @@ sets       how many slices and coils a set has, and who says so
 work       what every job has to compute
 machine    hours, attempts and memory on a kind of GPU
 disk       bytes, stage by stage
+stage      core-hours of the data stage
 estimate   all of it together
-needs      what a training job should ask a cluster for; no torch
+needs      what jobs should ask a cluster for; no torch
 show       tables
 """

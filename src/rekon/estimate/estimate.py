@@ -11,8 +11,9 @@ from rekon.config import Recipe
 from rekon.estimate.cost import KINDS, Cost, key
 from rekon.estimate.disk import Place, places
 from rekon.estimate.machine import Machine, Memory, attempts, memory
-from rekon.estimate.needs import needs
+from rekon.estimate.needs import LEAST, MORE_USE, SECONDS, Uses, needs
 from rekon.estimate.sets import Sets
+from rekon.estimate.stage import CONVERSION, HASHING, DataWork, data_works
 from rekon.estimate.work import Stage, Work, works
 from rekon.files import read_yaml
 from rekon.plan import Plan
@@ -20,7 +21,7 @@ from rekon.plan import Plan
 STAGES: tuple[Stage, ...] = ("training", "validation", "tokens", "tuning", "scoring")
 NOT_COUNTED = (
     "Not counted: Fourier transforms, norms, activations, the optimiser's step, conjugate gradients, loading data, "
-    "start-up, metrics and their networks, inspections, and all jobs of the data stage (they need no GPU)."
+    "start-up, metrics and their networks, inspections."
 )
 
 
@@ -61,8 +62,14 @@ class Estimate:
     lines: list[Line]
     jobs: list[Job]
     places: list[Place]
+    data: list[DataWork]
     assumptions: list[str]
     warnings: list[str]
+
+    @property
+    def core_hours(self) -> float:
+        """Core-hours of what is known of the data stage, which needs no GPU."""
+        return sum(work.core_hours for work in self.data if work.core_hours is not None)
 
     def hours(self, study: str | None = None, stage: Stage | None = None) -> float:
         """GPU-hours of what is known."""
@@ -86,7 +93,8 @@ class Estimate:
             for one in self.lines
             if one.flops is None
         ]
-        return work + [f"{place.stage} of {place.what}" for place in self.places if place.bytes is None]
+        data = [f"{one.step} {one.dataset}/{one.split}" for one in self.data if one.amount is None]
+        return work + [f"{place.stage} of {place.what}" for place in self.places if place.bytes is None] + data
 
     def plain(self) -> dict[str, Any]:
         """As plain data, for JSON."""
@@ -96,6 +104,7 @@ class Estimate:
                 study: self.hours(study) for study in dict.fromkeys(one.work.study for one in self.lines)
             },
             "gpu_hours_by_stage": {stage: self.hours(stage=stage) for stage in STAGES},
+            "core_hours_of_data": self.core_hours,
             "cost": None if self.price is None else self.price * self.hours(),
             "bytes": self.bytes(),
             "bytes_that_stay": self.bytes(until=""),
@@ -115,10 +124,10 @@ def estimate(
     for work in works(plan, sets, costs):
         hours = None if work.total is None else machine.hours(work.total, work.precision)
         lines.append(Line(work, work.total, machine.speed(work.precision), hours))
-    jobs = _jobs(plan, sets, costs, lines)
+    jobs, disk = _jobs(plan, sets, costs, lines), places(plan, sets, costs, root)
     return Estimate(
-        plan.scale.scale, plan.scale.description, machine, price, lines, jobs, places(plan, sets, costs, root),
-        _assumptions(plan, sets, machine), _warnings(jobs, machine, Path(root)),
+        plan.scale.scale, plan.scale.description, machine, price, lines, jobs, disk, data_works(plan, sets, disk),
+        _assumptions(plan, sets, machine), _warnings(jobs, machine, plan.scale.compute.hours, Path(root)),
     )  # fmt: skip
 
 
@@ -145,7 +154,7 @@ class Costs:
 
 def _jobs(plan: Plan, sets: Sets, costs: Callable[[Recipe], Cost | None], lines: list[Line]) -> list[Job]:
     """Lines put together as the rules put them into jobs."""
-    compute, together = plan.scale.compute, dict[tuple[str, str, Stage, str], list[Line]]()
+    compute, uses, together = plan.scale.compute, Uses(plan, sets), dict[tuple[str, str, Stage, str], list[Line]]()
     for line in lines:
         stage: Stage = "training" if line.work.stage == "validation" else line.work.stage
         together.setdefault((line.work.study, line.work.run, stage, line.work.job), []).append(line)
@@ -159,8 +168,10 @@ def _jobs(plan: Plan, sets: Sets, costs: Callable[[Recipe], Cost | None], lines:
             gpus = min(compute.gpus, 1)
         # a process per GPU shares training and validation; on a CPU a job has its threads, which count as one here
         hours = sum(known) / max(gpus, 1) if len(known) == len(parts) else None
-        # as the rules do: on a CPU, and for what cannot be resumed, all that the scale allows
-        asked = needs(recipe, compute, plan.recipes, sets).hours if training and compute.gpus else compute.hours
+        if training:  # as the rules do: on a CPU all that the scale allows
+            asked = needs(recipe, compute, plan.recipes, sets).hours if compute.gpus else compute.hours
+        else:
+            asked = uses.hours(study, run, stage, name)
         times = None if hours is None else attempts(hours, asked, compute.hours) if training else 1
         cost, needed = costs(recipe), None
         if training and cost is not None:
@@ -181,6 +192,12 @@ def _assumptions(plan: Plan, sets: Sets, machine: Machine) -> list[str]:
         "and what autograd keeps of the slices of a step, which bf16 halves; torch.compile may keep less, "
         "fragmentation takes more.",
         NOT_COUNTED,
+        f"Jobs that use a network cannot be resumed: they ask for {MORE_USE:g} times their estimate and "
+        f"{SECONDS['scoring']:g} s an item ({SECONDS['tokens']:g} s for tokens), {LEAST:g} h at least, and for twice "
+        "as much in each further attempt.",
+        f"Data stage, roughly: a core converts {CONVERSION / 1e6:g} MB of raw files a second; the coil maps of a slice "
+        "of 96 x 96 with 12 coils took a core 1.2 s, those of others as many times more as they have samples; a "
+        f"manifest reads {HASHING / 1e6:g} MB/s in one stream.",
     ]
     patient = [f"{study}/{run}" for (study, run), one in plan.recipes.items() if one.training and one.training.patience]
     if patient:
@@ -198,7 +215,7 @@ def _assumptions(plan: Plan, sets: Sets, machine: Machine) -> list[str]:
     return told
 
 
-def _warnings(jobs: Iterable[Job], machine: Machine, root: Path) -> list[str]:
+def _warnings(jobs: Iterable[Job], machine: Machine, limit: float, root: Path) -> list[str]:
     """What will not work as it stands."""
     found, profile = [], root / "slurm/config.yaml"
     allowed = 1 + int((read_yaml(profile) or {}).get("retries", 0)) if profile.exists() else None
@@ -213,9 +230,10 @@ def _warnings(jobs: Iterable[Job], machine: Machine, root: Path) -> list[str]:
                 f"{name} takes {job.attempts} jobs of {job.asked:g} h, slurm/config.yaml allows {allowed}: raise "
                 "'compute.hours' or 'retries', or start Snakemake again."
             )
-        if job.stage != "training" and job.hours is not None and job.hours > job.asked:
+        most = min(limit, job.asked * 2 ** ((allowed or 1) - 1))
+        if job.stage != "training" and job.hours is not None and job.hours > most:
             found.append(
-                f"{name}: {job.stage} takes {job.hours:.0f} h and cannot be resumed, but {job.asked:g} h are asked "
-                "for: raise 'compute.hours'."
+                f"{name}: {job.stage} takes {job.hours:.0f} h and cannot be resumed, but no more than {most:g} h are "
+                "asked for: raise 'compute.hours' or 'retries'."
             )
     return found

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rekon.estimate.estimate import STAGES, Estimate, Job, Line
+from rekon.estimate.stage import SPEED
 
 WIDTH = 170  # of a page that is no terminal
 
@@ -20,12 +21,12 @@ def console() -> Console:
 
 
 def view(found: Estimate) -> RenderableType:
-    """The whole estimate: training and other jobs of each study, totals, disk, assumptions, warnings."""
+    """The whole estimate: training and other jobs of each study, totals, data stage, disk, assumptions, warnings."""
     head = Text(f"{found.scale}: {found.description}, on {found.machine.name}", style="bold")
     parts: list[RenderableType] = [head]
     for study in dict.fromkeys(line.work.study for line in found.lines):
         parts += [_training(found, study), _uses(found, study)]
-    parts += [_totals(found), _disk(found)]
+    parts += [_totals(found), _data(found), _disk(found)]
     parts.append(Text("\nassumptions", style="bold"))
     parts += [Text(f"  {text}") for text in found.assumptions]
     if found.warnings:
@@ -102,7 +103,7 @@ def _uses(found: Estimate, study: str) -> RenderableType:
             each = _flops(lines) / items if items else None
             cells = (f"{len(lines)} sets", f"{items:,}", _number(each, 1e12), _number(_flops(lines), 1e15),
                      _number(lines[0].speed, 1e12), _hours(sum(hours)))  # fmt: skip
-        table.add_row(run, stage, *cells, str(len(jobs)), _hours(longest), f"{jobs[0].asked:g}")
+        table.add_row(run, stage, *cells, str(len(jobs)), _hours(longest), f"{max(job.asked for job in jobs):g}")
     table.add_row(
         "",
         "",
@@ -143,6 +144,25 @@ def _totals(found: Estimate) -> RenderableType:
         hours = [*(found.hours(study, stage) for study in studies), found.hours(stage=stage)]
         cost = [f"{found.price * hours[-1]:,.0f}"] if found.price is not None else []
         table.add_row(stage or "all", *map(_hours, hours), *cost, style=None if stage else "bold")
+    return table
+
+
+def _data(found: Estimate) -> RenderableType:
+    """Amount / speed = core-hours, / jobs / cores = wall time of each job."""
+    table = _table(
+        "data stage, on cores alone, by rough estimate",
+        ("set", "step", "amount", "a core and second", "core-h", "jobs", "cores each", "wall h each"),
+        2,
+    )
+    units = {"convert": ("GB", 1e9, "MB", 1e6), "calibrate": ("Gsamples", 1e9, "Msamples", 1e6)}
+    for work in found.data:
+        unit, large, part, small = units.get(work.step, units["convert"])
+        speed = f"{_number(SPEED[work.step], small)} {part}"
+        table.add_row(
+            f"{work.dataset}/{work.split}", work.step, f"{_number(work.amount, large)} {unit}", speed,
+            _hours(work.core_hours), str(work.jobs), str(work.threads), _hours(work.hours),
+        )  # fmt: skip
+    table.add_row("", "sum", "", "", _hours(found.core_hours), style="bold")
     return table
 
 

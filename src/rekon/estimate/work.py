@@ -91,6 +91,11 @@ def use_flops(recipe: Recipe, cost: Cost, coils: float) -> float:
     return guided * cost.guided.fixed + plain * cost.forward.fixed
 
 
+def scored_items(recipe: Recipe, size: SetSize | None) -> int | None:
+    """Images that scoring a run on a test set makes: slices under each of its masks."""
+    return None if size is None else size.of(recipe.data.contrasts) * len(recipe.scored)
+
+
 def _training(recipe: Recipe, cost: Cost, train: SetSize | None, validation: SetSize | None) -> list[Work]:
     training = recipe.training
     if training is None:
@@ -129,7 +134,7 @@ def _uses(plan: Plan, recipe: Recipe, cost: Cost, sets: Sets) -> list[Work]:
             size = sets.size(dataset, "test")
             slices = size.of(recipe.data.contrasts) if size else None
             what = f"{slices or '?'} slices" + (f" x {masks} masks" if masks > 1 else "")
-            items = None if slices is None else slices * masks
+            items = scored_items(recipe, size)
             flops = use_flops(recipe, cost, size.coils if size else 0.0)
             made.append(Work(study, run, "scoring", what, items, flops, precision, dataset))
     return made

@@ -1,0 +1,69 @@
+"""What the data stage takes of cores: conversion, coil maps, manifests; from bytes and samples, before they are here.
+
+Speeds are those of one machine, or assumed where a cluster's file system sets them: an estimate, and a rougher one
+than that of the networks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from rekon.config.datasets import Split
+from rekon.estimate.disk import Place
+from rekon.estimate.sets import Sets
+from rekon.plan import Plan
+
+CONVERSION = 150e6  # bytes of raw files that a core converts in a second
+HASHING = 100e6  # bytes a second in one stream, from a file system that many read: each volume is read once
+ESPIRIT = 1.2 / (96 * 96 * 12)  # core-seconds a sample: as measured on slices of 96 x 96 with 12 coils
+Step = Literal["convert", "calibrate", "summarise"]
+SPEED = {"convert": CONVERSION, "calibrate": 1 / ESPIRIT, "summarise": HASHING}  # amounts a second and core
+
+
+@dataclass(frozen=True)
+class DataWork:
+    """Of one split: amount / speed = core_hours, / jobs / threads = hours. None where nobody knows the amount."""
+
+    dataset: str
+    split: Split
+    step: Step
+    amount: float | None  # bytes; for coil maps samples, slices x coils x rows x columns
+    jobs: int
+    threads: int  # of each job
+
+    @property
+    def core_hours(self) -> float | None:
+        return None if self.amount is None else self.amount / SPEED[self.step] / 3600
+
+    @property
+    def hours(self) -> float | None:
+        """Wall time of each job."""
+        return None if self.core_hours is None else self.core_hours / self.jobs / self.threads
+
+
+def data_works(plan: Plan, sets: Sets, places: Iterable[Place]) -> list[DataWork]:
+    """All of it, split by split. places: tell how many bytes there are."""
+    known = {(place.stage, place.what): place.bytes for place in places}
+    found = []
+    for dataset, split, _ in sets.used():
+        if plan.joined(dataset):
+            continue  # nothing but a list of its parts
+        name, listed = f"{dataset}/{split}", plan.listed(dataset)
+        jobs = len(plan.volumes(dataset, split)) if listed else plan.batches(dataset, split)
+        threads = 1 if listed else plan.scale.compute.threads
+        found.append(DataWork(dataset, split, "convert", known.get(("raw", name)), jobs, threads))
+        if (dataset, split) in plan.mapped:
+            found.append(DataWork(dataset, split, "calibrate", samples(plan, sets, dataset, split), jobs, threads))
+        found.append(DataWork(dataset, split, "summarise", known.get(("kspace", name)), 1, 1))
+    return found
+
+
+def samples(plan: Plan, sets: Sets, dataset: str, split: Split) -> float | None:
+    """Samples of a split's canonical k-space."""
+    size, whole = sets.size(dataset, split), plan.dataset(dataset).published.get(split)
+    if size is not None and size.shapes:
+        return float(sum(math.prod(shape) for shape in size.shapes))
+    return None if size is None or whole is None else size.slices * size.coils * math.prod(whole.matrix)
