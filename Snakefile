@@ -36,7 +36,7 @@ COMPUTE = plan.scale.compute
 shell.prefix(
     "trap '[ $? != 137 ] || echo killed from outside, most likely for want of memory: raise compute.memory_gb in the "
     "file of the scale under config/, or mem_mb in the profile >&2' EXIT; "
-    f"command -v rekon >/dev/null || export PATH={shlex.quote(str(Path(sys.executable).parent))}:\"$PATH\"; "
+    f'command -v rekon >/dev/null || export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; '
     f"export REKON_MIRROR={shlex.quote(plan.scale.mirror or '')} REKON_NODES={COMPUTE.nodes} "
     f"REKON_NODE_GPUS={COMPUTE.gpus // COMPUTE.nodes}; "
 )
