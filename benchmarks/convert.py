@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -77,8 +78,10 @@ def pieces_cc359(file: h5py.File) -> Iterator[np.ndarray]:
         yield np.moveaxis(one.view(np.complex64), -1, 0)
 
 
-def make_ismrmrd(path: Path, coils: int, samples: int, lines: int, depth: int, *, slices: bool) -> None:
-    """`depth` slices of `lines` lines each, or a volume of so many partitions; the readout twice oversampled."""
+def make_ismrmrd(
+    path: Path, coils: int, samples: int, lines: int, depth: int, *, slices: bool, oversampling: int
+) -> None:
+    """`depth` slices of `lines` lines each, or a volume of so many partitions."""
     import ismrmrd
     from ismrmrd import xsd
 
@@ -88,7 +91,7 @@ def make_ismrmrd(path: Path, coils: int, samples: int, lines: int, depth: int, *
 
     limits = {"kspace_encoding_step_1": xsd.limitType(minimum=0, maximum=lines - 1, center=lines // 2)}
     encoding = xsd.encodingType(
-        encodedSpace=space(samples, 400.0), reconSpace=space(samples // 2, 200.0),
+        encodedSpace=space(samples, 200.0 * oversampling), reconSpace=space(samples // oversampling, 200.0),
         encodingLimits=xsd.encodingLimitsType(**limits), trajectory=xsd.trajectoryType.CARTESIAN,
     )  # fmt: skip
     header = xsd.ismrmrdHeader(
@@ -113,7 +116,7 @@ def make_ismrmrd(path: Path, coils: int, samples: int, lines: int, depth: int, *
             data[index * lines : (index + 1) * lines] = rows
 
 
-STANFORD = {"coils": 16, "samples": 512, "lines": 256, "depth": 16}
+STANFORD = {"coils": 16, "samples": 376, "lines": 376, "depth": 14}  # GE's scanner keeps no oversampling
 AHEAD = {"coils": 32, "samples": 500, "lines": 48, "depth": 40}
 
 
@@ -132,9 +135,14 @@ CASES = {
     "cc359-axial": Case("cc359", "axial", make_cc359, pieces_cc359),
     "cc359-sagittal": Case("cc359", "sagittal", make_cc359, pieces_cc359),
     "stanford": Case(
-        "stanford-fse", "axial", lambda path: make_ismrmrd(path, **STANFORD, slices=True), pieces_ismrmrd(STANFORD), 0.5
+        "stanford-fse",
+        "axial",
+        partial(make_ismrmrd, **STANFORD, slices=True, oversampling=1),
+        pieces_ismrmrd(STANFORD),
     ),
-    "ahead": Case("ahead", "axial", lambda path: make_ismrmrd(path, **AHEAD, slices=False), pieces_ismrmrd(AHEAD), 0.5),
+    "ahead": Case(
+        "ahead", "axial", partial(make_ismrmrd, **AHEAD, slices=False, oversampling=2), pieces_ismrmrd(AHEAD), keep=0.5
+    ),
 }
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ismrmrd_files import acquisition, header, write
 
 from rekon.data.formats.ismrmrd_file import NOISE, IsmrmrdFile
+from rekon.data.formats.ismrmrd_heads import heads_alone
 from rekon.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -36,6 +37,23 @@ def test_headers_flags_and_arrays(file):
         assert opened.imaging.tolist() == [False, *[True] * 12]
         np.testing.assert_array_equal(opened.array("rec_std"), [1.0, 2.0])
         assert opened.array("other") is None and opened.user_parameters == {}
+
+
+@pytest.mark.parametrize(
+    ("layout", "alone"),
+    [({}, True), ({"chunks": (1,)}, True), ({"chunks": (5,)}, True), ({"chunks": (5,), "compression": "gzip"}, False)],
+)
+def test_headers_do_not_depend_on_how_the_file_is_laid_out(file, layout, alone):
+    with h5py.File(file, "r+") as opened:
+        rows = opened["dataset/data"][:]
+        rows["head"]["center_sample"] = np.arange(len(rows))
+        del opened["dataset/data"]
+        opened.create_dataset("dataset/data", data=rows, dtype=ismrmrd.hdf5.acquisition_dtype, **layout)
+        assert (heads_alone(file, opened["dataset/data"], ("flags",)) is not None) == alone
+    with IsmrmrdFile(file) as opened:
+        heads = opened.heads
+    for name in heads.dtype.names:
+        np.testing.assert_array_equal(heads[name], rows["head"][name])
 
 
 def test_flags_are_those_of_the_format(tmp_path):

@@ -127,9 +127,8 @@ def _fill(turned: Turned, file: IsmrmrdFile, lines: _Lines, kept: range) -> None
         block = np.zeros((*number.shape, lines.coils, lines.keep), np.complex64)
         for ky, kz, samples in _acquisitions(file, number):
             block[ky, kz] = crop_fov(samples, lines.keep, -1) if lines.keep < lines.nx else samples
-            energy[first + ky, kz] = np.einsum("ncx,ncx->n", samples.real, samples.real) + np.einsum(
-                "ncx,ncx->n", samples.imag, samples.imag
-            )
+            parts = samples.view(np.float32).reshape(len(samples), -1)
+            energy[first + ky, kz] = np.einsum("nx,nx->n", parts, parts)
         for coil in range(lines.coils):  # one by one: a transform needs a few copies of what it is given
             block[:, :, coil] = ifftc(block[:, :, coil], 1)
         turned.write(first, np.moveaxis(block[:, kept], 1, 0))

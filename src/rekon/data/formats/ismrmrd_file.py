@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from rekon.data.formats.ismrmrd_heads import heads_alone
 from rekon.data.formats.raw import AGAIN
 from rekon.errors import UserError
 
@@ -53,6 +54,8 @@ class IsmrmrdFile:
     def heads(self) -> np.ndarray:
         """Structured array (acquisition,): flags, number_of_samples, active_channels, discard_pre, discard_post,
         center_sample, and idx with the encoding counters (kspace_encode_step_1, slice, contrast, segment, ...)."""
+        if (out := heads_alone(self.path, self._data, _FIELDS)) is not None:
+            return out
         head = self._data.dtype["head"]
         out = np.empty(len(self._data), np.dtype([(name, head[name]) for name in _FIELDS]))
         start, step = 0, 1

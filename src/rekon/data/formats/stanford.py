@@ -73,16 +73,15 @@ def _volume(file: IsmrmrdFile, dataset: Dataset) -> RawVolume:
 
     def read_slice(index: int) -> np.ndarray:
         of_slice = head["slice"] == index
-        columns = np.zeros((layout.columns, layout.coils, layout.samples), np.complex64)
+        columns = np.zeros((layout.columns, layout.coils, layout.keep), np.complex64)
         phases = _echo_phases(file, np.flatnonzero(calibration & of_slice), weights, chop)
         for indices, block in file.blocks(np.flatnonzero(image & of_slice)):
             lines = head["kspace_encode_step_1"][indices]
             block *= _signs(lines, chop)[:, None, None] * weights[:, None]
             if phases:
                 block = _turned(block, head["segment"][indices], phases, file, index)
-            columns[layout.first + lines] = block
-        kspace = np.ascontiguousarray(np.moveaxis(columns, 0, -1))
-        return canonical(crop_fov(kspace, layout.keep, -2) if layout.keep < layout.samples else kspace)
+            columns[layout.first + lines] = crop_fov(block, layout.keep, -1) if layout.keep < layout.samples else block
+        return canonical(np.moveaxis(columns, 0, -1))
 
     shape = (slices, layout.coils, *even((layout.keep, layout.columns)))
     header = _canonical_header(file, layout, shape, dataset.vendor)
