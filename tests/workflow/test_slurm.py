@@ -66,8 +66,8 @@ def test_every_job_asks_for_the_time_that_the_estimate_says(snakemake):
 
 def test_what_is_asked_is_what_paper_and_pencil_say(snakemake):
     """From a network's operations on record (TFLOP a slice): the code's arithmetic, done once by hand."""
-    asked = {(rule, run["run"], run.get("dataset")): asked
-             for rule, run, asked in jobs(planned(snakemake, "ueps", "dpm")) if "run" in run}  # fmt: skip
+    found = jobs(planned(snakemake, "ueps", "dpm"))
+    asked = {(rule, run["run"], run.get("dataset")): asked for rule, run, asked in found if "run" in run}
     # E2EVarNet, 14 coils: 30 epochs of 70748 slices of 2.976, 10 validations of 21842 slices of 0.9925: 6.533 EFLOP;
     # at 35 % of 312 TFLOP/s 16.62 GPU-hours, on 8 GPUs and with half as much again 3.12 hours.
     # A slice a GPU: 115.9 M parameters x 18 bytes, activations of up to 24 coils 4.69 GB, CUDA 1.5: 8.28 GB, + 20 %.
@@ -76,6 +76,13 @@ def test_what_is_asked_is_what_paper_and_pencil_say(snakemake):
     # DDS: 777 FLAIR slices x 3 accelerations x 50 evaluations of 0.8599: 100.2 PFLOP; at 35 % of 156 TFLOP/s 0.510
     # hours, three times that and 2331 seconds: 2.18 hours.
     assert asked["evaluate", "dpm/dds", "fastmri-brain"]["runtime"] == "131"
+    # 840.4 GB of k-space at 100 MB/s, and half as much again: 3.5 hours; small sets two hours
+    hashed = {
+        run["dataset"]: asked["runtime"]
+        for rule, run, asked in found
+        if rule == "summarise" and run["split"] == "train"
+    }
+    assert (hashed["fastmri-brain"], hashed["sim-stroke"]) == ("210", "120")
     # zero-filling 8852 slices, a second each: 2.46 hours
     assert asked["evaluate", "classical/zero-filled", "fastmri-brain"]["runtime"] == "148"
 

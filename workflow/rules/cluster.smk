@@ -5,6 +5,7 @@ import time
 from rekon.cluster import cancel_orphans, short_of_memory
 from rekon.estimate.needs import Uses, needs
 from rekon.estimate.sets import Sets
+from rekon.estimate.stage import manifest_hours
 
 BEGUN = time.time()
 SETS = Sets(plan)
@@ -89,6 +90,7 @@ def minutes(hours):
 scoring_minutes = minutes(lambda wc: USES.hours(*wc.run.split("/"), "scoring", wc.dataset))
 tuning_minutes = minutes(lambda wc: USES.hours(*wc.run.split("/"), "tuning"))
 token_minutes = minutes(lambda wc: USES.hours(*wc.run.split("/"), "tokens", f"{wc.dataset}/{wc.split}"))
+manifest_minutes = minutes(lambda wc: manifest_hours(plan, SETS, wc.dataset, wc.split))
 
 
 def inspection_minutes(study):

@@ -168,6 +168,8 @@ rule summarise:
         split="train|validation|test",
     conda:
         "../../envs/rekon.yaml"
+    resources:
+        runtime=manifest_minutes,
     params:
         spec=dataset_spec,
     shell:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rekon.config.datasets import Split
-from rekon.estimate.disk import Place
+from rekon.estimate.disk import Place, kspace_bytes
 from rekon.estimate.sets import Sets
 from rekon.plan import Plan
 
@@ -20,6 +20,8 @@ CONVERSION = 150e6  # bytes of raw files that a core converts in a second
 HASHING = 100e6  # bytes a second in one stream, from a file system that many read: each volume is read once
 ESPIRIT = 1.2 / (96 * 96 * 12)  # core-seconds a sample: as measured on slices of 96 x 96 with 12 coils
 Step = Literal["convert", "calibrate", "summarise"]
+LEAST = 2.0  # hours that a manifest's job asks for, whatever it reads
+MORE_TIME = 1.5  # than estimated
 SPEED = {"convert": CONVERSION, "calibrate": 1 / ESPIRIT, "summarise": HASHING}  # amounts a second and core
 
 
@@ -59,6 +61,17 @@ def data_works(plan: Plan, sets: Sets, places: Iterable[Place]) -> list[DataWork
             found.append(DataWork(dataset, split, "calibrate", samples(plan, sets, dataset, split), jobs, threads))
         found.append(DataWork(dataset, split, "summarise", known.get(("kspace", name)), 1, 1))
     return found
+
+
+def manifest_hours(plan: Plan, sets: Sets, dataset: str, split: Split) -> float:
+    """Wall time that the manifest of a split asks for, which reads every canonical volume of it in one stream."""
+    size, whole = sets.size(dataset, split), plan.dataset(dataset).published.get(split)
+    if size is not None and size.shapes:
+        total: float | None = sum(map(kspace_bytes, size.shapes))
+    else:
+        total = None if size is None or whole is None else whole.canonical_bytes(size.slices, size.coils)
+    limit = plan.scale.compute.hours
+    return limit if total is None else min(limit, max(LEAST, round(MORE_TIME * total / HASHING / 3600, 2)))
 
 
 def samples(plan: Plan, sets: Sets, dataset: str, split: Split) -> float | None:
