@@ -87,9 +87,14 @@ def minutes(hours):
     return asked
 
 
-scoring_minutes = minutes(lambda wc: USES.hours(*wc.run.split("/"), "scoring", wc.dataset))
-tuning_minutes = minutes(lambda wc: USES.hours(*wc.run.split("/"), "tuning"))
-token_minutes = minutes(lambda wc: USES.hours(*wc.run.split("/"), "tokens", f"{wc.dataset}/{wc.split}"))
+def names(wildcards):
+    """Study and run."""
+    return wildcards.run.split("/")
+
+
+scoring_minutes = minutes(lambda wc: USES.hours(*names(wc), "scoring", wc.dataset))
+tuning_minutes = minutes(lambda wc: USES.hours(*names(wc), "tuning"))
+token_minutes = minutes(lambda wc: USES.hours(*names(wc), "tokens", f"{wc.dataset}/{wc.split}"))
 manifest_minutes = minutes(lambda wc: manifest_hours(plan, SETS, wc.dataset, wc.split))
 
 
