@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import scipy.fft
 
 from rekon.config.datasets import Dataset
 from rekon.config.stack import Stack
@@ -25,7 +26,7 @@ from rekon.data.formats.out_of_core import BLOCK, Turned, kept_slices, lines_at_
 from rekon.data.formats.raw import AGAIN, RawVolume, canonical, even
 from rekon.data.header import Header, full_header
 from rekon.errors import UserError
-from rekon.physics.fft import crop_fov, ifftc
+from rekon.physics.fft import crop_fov
 
 _NAME = re.compile(r"(mp2rageme_\d+)_(inv\d_te\d)$")  # of the publisher's files
 
@@ -120,18 +121,21 @@ def _lines(file: IsmrmrdFile, dataset: Dataset) -> _Lines:
 
 def _fill(turned: Turned, file: IsmrmrdFile, lines: _Lines, kept: range) -> None:
     """Write (slice, ky, coil, kx): kz is transformed, a block of ky at a time."""
+    middle = lines.nz // 2
     size = lines_at_once(8 * lines.nz * lines.coils * lines.keep)
     energy = np.zeros((lines.ny, lines.nz))
     for first in range(0, lines.ny, size):
         number = lines.number[first : first + size]
         block = np.zeros((*number.shape, lines.coils, lines.keep), np.complex64)
         for ky, kz, samples in _acquisitions(file, number):
-            block[ky, kz] = crop_fov(samples, lines.keep, -1) if lines.keep < lines.nx else samples
+            kept_samples = crop_fov(samples, lines.keep, -1) if lines.keep < lines.nx else samples
+            # as the transform wants kz, its zero frequency first, so that nothing has to be shifted
+            block[ky, (kz - middle) % lines.nz] = kept_samples
             parts = samples.view(np.float32).reshape(len(samples), -1)
             energy[first + ky, kz] = np.einsum("nx,nx->n", parts, parts)
         for coil in range(lines.coils):  # one by one: a transform needs a few copies of what it is given
-            block[:, :, coil] = ifftc(block[:, :, coil], 1)
-        turned.write(first, np.moveaxis(block[:, kept], 1, 0))
+            block[:, :, coil] = scipy.fft.ifft(block[:, :, coil], axis=1, norm="ortho", overwrite_x=True)
+        turned.write(first, (block[:, (z - middle) % lines.nz] for z in kept))
     peak = np.unravel_index(np.argmax(energy), energy.shape)
     far = any(abs(at - n // 2) > max(1, n // 8) for at, n in zip(peak, energy.shape, strict=True))
     if far and 0 < energy.max() < np.inf:  # NaN is refused by whoever reads it

@@ -7,6 +7,7 @@ along the slice axis, writes them here, and takes them back slice by slice.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,8 @@ class Turned:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  closed by __exit__
 
-    def write(self, first: int, lines: np.ndarray) -> None:
-        """Store complex64 (slice, n, ...), the lines from `first` on. UserError when the disk is full."""
+    def write(self, first: int, lines: Iterable[np.ndarray]) -> None:
+        """Store complex64 (n, ...) of each slice, the lines from `first` on. UserError when the disk is full."""
         try:
             for index, one in enumerate(lines):
                 self._file.seek((index * self.shape[1] + first) * self._bytes)
