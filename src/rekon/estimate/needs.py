@@ -65,6 +65,8 @@ class Uses:
 
     def hours(self, study: str, run: str, stage: Stage, job: str = "") -> float:
         """Of scoring on a test set (its name as `job`), of tuning, of the tokens of a split ("set/split" as `job`)."""
+        if not self.plan.scale.compute.gpus:
+            return self._limit
         recipe, work = self.plan.recipes[study, run], self._works.get((study, run, stage, job))
         if stage == "scoring" and recipe.kind == "classical":
             return self._asked(stage, scored_items(recipe, self.sets.size(job, "test")), 0.0)
@@ -79,7 +81,7 @@ class Uses:
         return max(scored, default=min(self._limit, LEAST))
 
     def _asked(self, stage: Stage, items: int | None, network_hours: float | None) -> float:
-        if items is None or network_hours is None or not self.plan.scale.compute.gpus:
+        if items is None or network_hours is None:
             return self._limit
         hours = MORE_USE * network_hours + SECONDS[stage] * items / 3600
         return min(self._limit, max(LEAST, round(hours, 2)))

@@ -64,7 +64,12 @@ def data_works(plan: Plan, sets: Sets, places: Iterable[Place]) -> list[DataWork
 
 
 def manifest_hours(plan: Plan, sets: Sets, dataset: str, split: Split) -> float:
-    """Wall time that the manifest of a split asks for, which reads every canonical volume of it in one stream."""
+    """Wall time that the manifest of a split asks for, which reads every canonical volume of it in one stream.
+
+    As many hours as the scale allows on a CPU, and for a set of unknown size.
+    """
+    if not plan.scale.compute.gpus:
+        return plan.scale.compute.hours
     size, whole = sets.size(dataset, split), plan.dataset(dataset).published.get(split)
     if size is not None and size.shapes:
         total: float | None = sum(map(kspace_bytes, size.shapes))
