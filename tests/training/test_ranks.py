@@ -66,7 +66,10 @@ def test_processes_are_spread_by_srun_and_told_where_they_meet(monkeypatch):
     assert distributed.launch(16, ["-m", "rekon", "train"], nodes=2, threads=8, gpus=16) == 75, "out of time, as it is"
     options = seen["command"][1 : seen["command"].index(sys.executable)]
     assert seen["command"][0] == "srun"
-    assert set(options) == {"--nodes=2", "--ntasks=16", "--cpus-per-task=8", "--gpus=16", "--kill-on-bad-exit=1"}
+    assert set(options) == {
+        "--nodes=2", "--ntasks=16", "--ntasks-per-node=8", "--cpus-per-task=8", "--gpus-per-node=8",
+        "--kill-on-bad-exit=1",
+    }  # fmt: skip
     assert seen["env"]["MASTER_ADDR"] and int(seen["env"]["MASTER_PORT"]) > 0
 
 
