@@ -1,4 +1,4 @@
-# make demo    set up once, then the whole workflow at demo scale (two CPU cores, half an hour)
+# make demo    set up once, then the whole workflow at demo scale (two CPU cores, half an hour or more)
 # make test    set up once, then the tests
 # make help    everything else
 .DEFAULT_GOAL := help
