@@ -173,7 +173,7 @@ def test_splits_that_are_the_same_files_are_fetched_once(server, tmp_path):
     download_set("set", "test", dataset, tmp_path / "test")
     assert len(server.asked) == asked and here(tmp_path / "test") == ["FETCHED.json", "a.h5", "b.h5", "c.h5"]
     assert [(tmp_path / "test" / name).read_bytes() for name in ("a.h5", "b.h5", "c.h5")] == [BODY, b"mine", BODY]
-    assert module.same_files(dataset, "train") == [] and module.same_files(a_set(server, "zenodo"), "test") == []
+    assert dataset.fetch.same("train") == [] and a_set(server, "zenodo").fetch.same("test") == []
 
 
 def test_two_files_of_one_name_are_not_linked_over_each_other(server, tmp_path):

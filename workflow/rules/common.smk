@@ -44,7 +44,7 @@ def same_files(wildcards):
     return [
         ancient(f"raw/{wildcards.dataset}/{split}/FETCHED.json")
         for split in before
-        if fetch.files.get(split) == fetch.files.get(wildcards.split)
+        if split in fetch.same(wildcards.split)
     ]
 
 

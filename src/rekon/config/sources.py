@@ -24,6 +24,10 @@ class Fetch(Strict):
     server: str = Field(default="", pattern=r"^(https?://[^/]+)?$")
     files: dict[Split, str]  # pattern of file names (* and ?); archives are unpacked
 
+    def same(self, split: Split) -> list[Split]:
+        """Other splits whose files at the source are those of `split`."""
+        return [other for other in self.files if other != split and self.files[other] == self.files.get(split)]
+
     @model_validator(mode="after")
     def _places(self) -> Fetch:
         if self.kind in ("dataverse", "mridata") and not self.server:

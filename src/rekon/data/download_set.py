@@ -54,7 +54,7 @@ def download_set(
     folder, local = Path(folder), local or Local()
     folder.mkdir(parents=True, exist_ok=True)
     found = recorded(folder)
-    for other in same_files(dataset, split):
+    for other in dataset.fetch.same(split) if dataset.fetch else ():
         _borrow(folder.parent / other, folder, dataset)
     missing = _missing(dataset, split, folder, names, found)
     if missing:
@@ -73,12 +73,6 @@ def download_set(
             f"{(dataset.access or '').strip().rstrip('.')}."
         )
     _save(folder, dataset_name, found, RECORD)
-
-
-def same_files(dataset: Dataset, split: Split) -> list[Split]:
-    """Other splits of a set whose files at its source are those of `split`."""
-    files = dataset.fetch.files if dataset.fetch else {}
-    return [other for other in files if other != split and files[other] == files.get(split)]
 
 
 def _borrow(source: Path, folder: Path, dataset: Dataset) -> None:
