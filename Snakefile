@@ -20,6 +20,7 @@ if "scale" not in config:  # --configfile chose none
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from rekon.errors import UserError
+from rekon.files import yaml_text
 from rekon.plan import plan as make_plan
 from rekon.plan import CLASSICAL, on_images, reconstructs, scoring
 from rekon.recipe import dumps

@@ -51,9 +51,14 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def yaml_text(value: Any) -> str:
+    """YAML with sorted keys."""
+    return yaml.safe_dump(value, sort_keys=True, allow_unicode=True, width=120)
+
+
 def write_yaml(path: Path | str, value: Any) -> None:
     """Write YAML atomically, keys sorted."""
-    write_text(path, yaml.safe_dump(value, sort_keys=True, allow_unicode=True, width=120))
+    write_text(path, yaml_text(value))
 
 
 def read_json(path: Path | str) -> Any:

@@ -132,7 +132,7 @@ def test_decoding_reruns_no_training(done):
 
 def test_one_method_reruns_without_the_others(done):
     """Method 5 alone, then method 4: its grid stays, its samplers come along."""
-    for run, also in (("few", set()), ("fine-tuned", {"reference-loop", "dds", "dds-warm"})):
+    for run, also in (("few", set()), ("fine-tuned", {"reference-loop", "dds-warm"})):
         jobs = done.jobs("--force", f"weights/demo/dpm/{run}.safetensors", "tables")
         assert {job for job in jobs if job.startswith("weights/")} == {f"weights/demo/dpm/{run}.safetensors"}
         rows = {job.split("/")[3] for job in jobs if job.startswith("results/") and job.endswith(".csv")}
@@ -144,7 +144,7 @@ def test_another_sampler_run_trains_no_prior(done):
     """A run that only samples otherwise; the sampler in a prior's own recipe is part of that recipe, and trains it."""
 
     def change(config):
-        config["studies"]["dpm"]["runs"]["dds"]["model"]["sampler"].update(steps=9)
+        config["studies"]["dpm"]["runs"]["dds-warm"]["model"]["sampler"].update(steps=9)
 
     done.edit("config/demo.yaml", change)
     counts = done.planned()
@@ -191,8 +191,8 @@ def test_collector_and_single_file_targets(snakemake):
     chain = snakemake.planned("nas")
     assert chain["train_aqvae"] == 2 and chain["train_teacher"] == chain["distill"] == 1 and chain["tokenise"] == 4
     prior = snakemake.planned("dpm")
-    assert prior["pretrain_dpm"] == 6 and prior["finetune_dpm"] == 7 and prior["train_unrolled"] == 1
-    assert prior["tune_zeta"] == 17 and prior["inspect_dpm"] == 1
+    assert prior["pretrain_dpm"] == 6 and prior["finetune_dpm"] == 5 and prior["train_unrolled"] == 1
+    assert prior["tune_zeta"] == 14 and prior["inspect_dpm"] == 1
     experts = snakemake.planned("more")
     assert experts["train_experts"] == 4 and experts["evaluate"] == 5 and experts["inspect_more"] == 1
     assert experts["join"] == 3 and not (TRAINERS - {"train_experts"}) & set(experts)

@@ -54,6 +54,7 @@ rule inspect_dpm:
         f"results/{SCALE}/dpm/inspect.npz",
     log:
         f"logs/inspect_dpm/{SCALE}.log",
+    priority: 10  # several scorings long; started last, it would end alone
     conda:
         "../../envs/rekon.yaml"
     threads: COMPUTE.threads

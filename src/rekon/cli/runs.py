@@ -1,4 +1,4 @@
-"""Commands of the run rules: recipe, train, evaluate."""
+"""Commands of the run rules: train, tune, evaluate and what lies between."""
 
 from __future__ import annotations
 
@@ -21,15 +21,6 @@ Parents = Annotated[
 Backbones = Annotated[list[str], typer.Option(help="NAME=FILE of a pretrained network.", metavar="NAME=FILE")]
 NONE: list[str] = []  # never changed
 BUDGET_EXIT = 75  # EX_TEMPFAIL: out of time, state saved, run the same command again
-
-
-@app.command(rich_help_panel=TRAIN)
-def write_recipe(recipe: str, output: Output) -> None:
-    """Write a run's recipe as YAML: everything that defines it."""
-    from rekon.config import Recipe
-    from rekon.files import write_yaml
-
-    write_yaml(output, model_of(Recipe, recipe, "recipe").model_dump(mode="json"))
 
 
 @app.command(rich_help_panel=TRAIN)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-import pandas as pd
 
 from rekon.config import EvaluationSettings, ExactMaskSettings, MaskSettings
 from rekon.config.backbones import PERCEPTUAL
@@ -19,6 +18,7 @@ from rekon.evaluation.panel import Panel, panel_key
 from rekon.evaluation.reconstructor import Reconstructor, Scan
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
 COLUMNS = [
@@ -126,6 +126,7 @@ def evaluate(
     `settings.data_range` names full scale.
     Raises UserError for an empty data set or a mask that does not fit.
     """
+    import pandas as pd
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
