@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -102,11 +103,19 @@ def small_plan() -> Plan:
 
 
 def dpm_plan() -> Plan:
-    """The demo's stroke study alone, with the run of another study whose weights it takes."""
+    """The demo's stroke study with two cells of the grid and a sampler that the demo has no time for, and the run of
+    another study whose weights it takes; nothing else."""
     document = demo_plan().document()
     scale = document["scale"]
     ueps, dpm = scale["studies"]["ueps"], scale["studies"]["dpm"]
     ueps |= {"only": ["e2e-varnet"], "runs": {"e2e-varnet": ueps["runs"]["e2e-varnet"]}}
+    more = {
+        "tune-5e-4-1250": {"training": {"steps": 24, "learning_rate": 0.01}},
+        "tune-1e-5-1250": {"training": {"steps": 24, "learning_rate": 0.0005}},
+        "dds": copy.deepcopy(dpm["runs"]["dds-warm"]),
+    }
+    more["dds"]["model"]["sampler"] |= {"steps": 24, "sigma_max": 5.0}
+    dpm |= {"only": [*dpm["only"], *more], "runs": dpm["runs"] | more}
     scale["studies"] = {"ueps": ueps, "dpm": dpm}
     return Plan.from_document(document, "stroke")
 
