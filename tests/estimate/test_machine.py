@@ -15,7 +15,8 @@ from rekon.data.convert import convert
 from rekon.data.phantom.cohort import simulate
 from rekon.errors import UserError
 from rekon.estimate.cost import read_costs, record_costs
-from rekon.estimate.disk import kspace_bytes, map_bytes, raw_bytes
+from rekon.estimate.contents import of_shapes
+from rekon.estimate.disk import raw_bytes
 from rekon.estimate.estimate import Costs, estimate
 from rekon.estimate.machine import MACHINES, attempts, machine, memory
 from rekon.estimate.needs import MORE_MEMORY, MORE_TIME, Uses, needs
@@ -81,7 +82,8 @@ def test_bytes_are_those_of_the_files(tmp_path):
     convert(raw, kspace, "sim-stroke", entry, "volume")
     calibrate(kspace, maps)
     shape = simulated_shape(small, 0)
-    for path, expected in ((raw, raw_bytes(small, shape)), (kspace, kspace_bytes(shape)), (maps, map_bytes(shape))):
+    inside = of_shapes([shape])
+    for path, expected in ((raw, raw_bytes(small, shape)), (kspace, inside.kspace_bytes), (maps, inside.map_bytes)):
         assert 0 <= path.stat().st_size - expected < 30_000
 
 

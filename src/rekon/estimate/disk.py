@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rekon.config import ExactMaskSettings, Recipe
 from rekon.config.datasets import Simulation, Split
+from rekon.estimate.contents import contents
 from rekon.estimate.cost import Cost
 from rekon.estimate.sets import Sets, Shape
 from rekon.plan import Plan
@@ -48,36 +49,16 @@ def raw_bytes(simulation: Simulation, shape: Shape) -> int:
     return 8 * slices * coils * rows * simulation.oversampling * columns + 4 * slices * rows * columns
 
 
-def kspace_bytes(shape: Shape) -> int:
-    """A canonical volume: complex64 k-space, float32 reference."""
-    slices, coils, rows, columns = shape
-    return 8 * slices * coils * rows * columns + 4 * slices * rows * columns
-
-
-def map_bytes(shape: Shape) -> int:
-    """Coil maps and the combined image, complex64."""
-    slices, coils, rows, columns = shape
-    return 8 * slices * (coils + 1) * rows * columns
-
-
 def _set(plan: Plan, sets: Sets, dataset: str, split: Split, mapped: bool, root: Path) -> list[Place]:
     size, entry, name = sets.size(dataset, split), plan.dataset(dataset), f"{dataset}/{split}"
-    shapes = size.shapes if size else ()
+    inside, whole = contents(plan, sets, dataset, split), entry.published.get(split)
     raw: float | None = None
-    if entry.simulation and shapes:
-        raw = sum(raw_bytes(entry.simulation, shape) for shape in shapes)
-    kspace: float | None = sum(map(kspace_bytes, shapes)) if shapes else None
-    maps: float | None = sum(map(map_bytes, shapes)) if shapes else None
-    source = {"manifest": "shapes in the manifest", "simulation": "shapes of the simulation"}.get(
-        size.source if size else "", "the catalogue does not tell"
-    )
-    whole = entry.published.get(split)
     if whole is not None:
         raw = whole.gigabytes * 1e9 * (1 if size is None else size.slices / whole.slices)
-    if whole is not None and size is not None and not shapes:
-        slices, samples = size.slices, whole.matrix[0] * whole.matrix[1]
-        kspace, maps = whole.canonical_bytes(slices, size.coils), slices * samples * 8 * (size.coils + 1)
-        source = "the catalogue's counts, a typical matrix"
+    elif entry.simulation and size and size.shapes:
+        raw = sum(raw_bytes(entry.simulation, shape) for shape in size.shapes)
+    kspace, maps = (inside.kspace_bytes, inside.map_bytes) if inside else (None, None)
+    source = inside.how if inside else "the catalogue does not tell"
     found = []
     for stage, folder, known in (("raw", "raw", raw), ("kspace", "data/kspace", kspace), ("maps", "data/maps", maps)):
         if stage == "maps" and not mapped:

@@ -6,13 +6,13 @@ than that of the networks.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from rekon.config.datasets import Split
-from rekon.estimate.disk import Place, kspace_bytes
+from rekon.estimate.contents import contents
+from rekon.estimate.disk import Place
 from rekon.estimate.sets import Sets
 from rekon.plan import Plan
 
@@ -58,7 +58,8 @@ def data_works(plan: Plan, sets: Sets, places: Iterable[Place]) -> list[DataWork
         threads = 1 if listed else plan.scale.compute.threads
         found.append(DataWork(dataset, split, "convert", known.get(("raw", name)), jobs, threads))
         if (dataset, split) in plan.mapped:
-            found.append(DataWork(dataset, split, "calibrate", samples(plan, sets, dataset, split), jobs, threads))
+            inside = contents(plan, sets, dataset, split)
+            found.append(DataWork(dataset, split, "calibrate", inside.samples if inside else None, jobs, threads))
         found.append(DataWork(dataset, split, "summarise", known.get(("kspace", name)), 1, 1))
     return found
 
@@ -70,18 +71,7 @@ def manifest_hours(plan: Plan, sets: Sets, dataset: str, split: Split) -> float:
     """
     if not plan.scale.compute.gpus:
         return plan.scale.compute.hours
-    size, whole = sets.size(dataset, split), plan.dataset(dataset).published.get(split)
-    if size is not None and size.shapes:
-        total: float | None = sum(map(kspace_bytes, size.shapes))
-    else:
-        total = None if size is None or whole is None else whole.canonical_bytes(size.slices, size.coils)
-    limit = plan.scale.compute.hours
-    return limit if total is None else min(limit, max(LEAST, round(MORE_TIME * total / HASHING / 3600, 2)))
-
-
-def samples(plan: Plan, sets: Sets, dataset: str, split: Split) -> float | None:
-    """Samples of a split's canonical k-space."""
-    size, whole = sets.size(dataset, split), plan.dataset(dataset).published.get(split)
-    if size is not None and size.shapes:
-        return float(sum(math.prod(shape) for shape in size.shapes))
-    return None if size is None or whole is None else size.slices * size.coils * math.prod(whole.matrix)
+    limit, inside = plan.scale.compute.hours, contents(plan, sets, dataset, split)
+    if inside is None:
+        return limit
+    return min(limit, max(LEAST, round(MORE_TIME * inside.kspace_bytes / HASHING / 3600, 2)))
