@@ -41,9 +41,9 @@ RUN = ("ueps", "ueps")
 # `rekon ...` that notes when steps begin and end
 TIMED = """
 import sys, time
-from rekon.training import loop
+from rekon.ueps.objective import UnrolledObjective
 
-step = loop._Run._step
+step = UnrolledObjective.step
 
 def timed(*arguments):
     begun = time.time()
@@ -52,7 +52,7 @@ def timed(*arguments):
         print(begun, time.time(), file=notes)
     return values
 
-loop._Run._step = timed
+UnrolledObjective.step = timed
 from rekon.cli import main
 
 main()

@@ -16,7 +16,7 @@ SHARE_MB = COMPUTE.memory_gb * 1024 // max(1, COMPUTE.gpus)  # of a job on one G
 
 def training_compute(wildcards):
     """What a training takes of a job's processes, GPUs and nodes: no more than can share its batch."""
-    return COMPUTE.for_batch(plan.recipes[tuple(wildcards.run.split("/"))].training.batch)
+    return COMPUTE.for_batch(recipe_of(wildcards).training.batch)
 
 
 def spread(value):
@@ -60,7 +60,7 @@ def training_mb(wildcards):
 
 def training_needs(wildcards):
     """Memory and hours of a training, by the arithmetic of `rekon estimate`."""
-    return needs(plan.recipes[tuple(wildcards.run.split("/"))], COMPUTE, plan.recipes, SETS)
+    return needs(recipe_of(wildcards), COMPUTE, plan.recipes, SETS)
 
 
 def training_minutes(wildcards, attempt):

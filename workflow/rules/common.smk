@@ -7,6 +7,11 @@ JOINED = "|".join(name for name in plan.scale.datasets if plan.joined(name)) or 
 OWN_FILES = f"(?!(?:{JOINED})/)[^/]+"
 
 
+def recipe_of(wildcards):
+    """The recipe of the run that a job is about, "study/run"."""
+    return plan.recipes[tuple(wildcards.run.split("/"))]
+
+
 def manifest(dataset, split):
     """What training and evaluation read of a split."""
     return f"runs/{SCALE}/data/{dataset}/{split}.json"
@@ -135,7 +140,7 @@ def runs_of(*kinds, teacher=False, based=None):
 
 
 def training_inputs(wildcards):
-    recipe = plan.recipes[tuple(wildcards.run.split("/"))]
+    recipe = recipe_of(wildcards)
     inputs = {
         "train": manifest(recipe.data.train, "train"),
         "validation": manifest(recipe.data.validation, "validation"),
@@ -159,7 +164,7 @@ def backbone_options(names):
 
 def training_options(wildcards):
     """Parents, tokens and backbones of a run on the command line."""
-    recipe = plan.recipes[tuple(wildcards.run.split("/"))]
+    recipe = recipe_of(wildcards)
     options = [*parent_options(recipe), *backbone_options(plan.backbones_of(recipe))]
     if "tokenizer" in recipe.parents:
         options += [f"--tokens {name.removesuffix('_tokens')}={path}" for name, path in token_files(recipe).items()]
@@ -167,7 +172,7 @@ def training_options(wildcards):
 
 
 def tokenise_inputs(wildcards):
-    recipe = plan.recipes[tuple(wildcards.run.split("/"))]
+    recipe = recipe_of(wildcards)
     return {
         "manifest": manifest(wildcards.dataset, wildcards.split),
         "masks": mask_files(recipe, recipe.masks),
@@ -184,13 +189,13 @@ def weight_inputs(recipe):
 
 def weight_options(wildcards):
     """The same on the command line."""
-    recipe = plan.recipes[tuple(wildcards.run.split("/"))]
+    recipe = recipe_of(wildcards)
     own = [f"--weights weights/{SCALE}/{wildcards.run}.safetensors"] if recipe.training else []
     return " ".join([*own, *parent_options(recipe)])
 
 
 def tuning_inputs(wildcards):
-    recipe = plan.recipes[tuple(wildcards.run.split("/"))]
+    recipe = recipe_of(wildcards)
     return {
         "manifest": manifest(recipe.data.validation, "validation"),
         "maps": split_maps(recipe.data.validation, "validation"),
@@ -200,21 +205,21 @@ def tuning_inputs(wildcards):
 
 
 def evaluation_inputs(wildcards):
-    study, run = wildcards.run.split("/")
-    recipe = plan.recipes[study, run]
+    recipe = recipe_of(wildcards)
     inputs = {"manifest": manifest(wildcards.dataset, "test"), "masks": mask_files(recipe, recipe.scored)}
     inputs |= weight_inputs(recipe)
-    if plan.tuned(study, run):
+    if plan.tuned(recipe.study, recipe.run):
         inputs["tuned"] = f"runs/{SCALE}/{wildcards.run}/zeta.json"
     if plan.uses_maps(recipe):
         inputs["maps"] = split_maps(wildcards.dataset, "test")
-    perceptual = plan.perceptual_backbones(study)
+    perceptual = plan.perceptual_backbones(recipe.study)
     return inputs | {name: ancient(f"raw/backbones/{name}.safetensors") for name in perceptual}
 
 
 def use_options(wildcards):
     """Weights, parents and what was tuned, for a run that is used, on the command line."""
-    tuned = plan.tuned(*wildcards.run.split("/"))
+    recipe = recipe_of(wildcards)
+    tuned = plan.tuned(recipe.study, recipe.run)
     return " ".join(
         [weight_options(wildcards), *([f"--tuned runs/{SCALE}/{wildcards.run}/zeta.json"] if tuned else [])]
     )
@@ -222,7 +227,7 @@ def use_options(wildcards):
 
 def evaluation_options(wildcards):
     """The same, and the backbones of the metrics."""
-    backbones = plan.perceptual_backbones(wildcards.run.split("/")[0])
+    backbones = plan.perceptual_backbones(recipe_of(wildcards).study)
     return " ".join([use_options(wildcards), *backbone_options(backbones)])
 
 

@@ -23,7 +23,7 @@ rule evaluate:
         mem_mb=SHARE_MB,
         runtime=scoring_minutes,
     params:
-        settings=lambda wc: dumps(scoring(plan.evaluation(wc.run.split("/")[0]))),
+        settings=lambda wc: dumps(scoring(plan.evaluation(recipe_of(wc).study))),
         named=evaluation_options,
     shell:
         "rekon evaluate {input.recipe} --manifest {input.manifest} {params.named}"
