@@ -7,6 +7,7 @@ jobs can ask for one. Runs as whoever starts it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -65,6 +66,8 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
 # finished jobs stay in sight of squeue for as long as Snakemake may ask
 MinJobAge=3600
 KillWait=20
+# a node that has not answered for so long is lost
+SlurmdTimeout=20
 GresTypes=gpu
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
@@ -93,8 +96,8 @@ class Cluster:
         self._start_munge()
         self.start_controller()
         for node in NODES:
-            self.run("slurmd", "-N", node)
-        self.wait_until(lambda: self.ask("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * len(NODES), "the nodes")
+            self.start_node(node)
+        self.wait_until_idle()
         return self
 
     def stop(self) -> None:
@@ -160,6 +163,19 @@ class Cluster:
     def stop_controller(self) -> None:
         end(self.folder / "slurmctld.pid")
 
+    def start_node(self, node: str) -> None:
+        self.run("slurmd", "-N", node)
+
+    def lose_node(self, node: str, folder: Path) -> None:
+        """What a power cut does to a node: its daemon and the jobs that work in `folder` are gone, unannounced."""
+        os.kill(int((self.folder / f"slurmd-{node}.pid").read_text()), signal.SIGKILL)
+        for pid in jobs_in(folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def wait_until_idle(self) -> None:
+        self.wait_until(lambda: self.ask("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * len(NODES), "the nodes")
+
     def drain(self) -> None:
         self.run("scontrol", "update", f"nodename={','.join(NODES)}", "state=drain", "reason=test")
 
@@ -170,6 +186,13 @@ class Cluster:
         """Numbers of the jobs in a state; `all`: of those that have not ended."""
         states = "PENDING,RUNNING,COMPLETING,SUSPENDED" if state == "all" else state
         return self.ask("squeue", "-h", "-t", states, "-o", "%i").split()
+
+    def node_of(self, job: str) -> str:
+        """Where a job runs; "" while it waits."""
+        return self.ask("squeue", "-h", "-t", "RUNNING", "-j", job, "-o", "%N").strip()
+
+    def down(self) -> list[str]:
+        return self.ask("sinfo", "-h", "-N", "-t", "down", "-o", "%N").split()
 
     def cancel(self, *jobs: str) -> None:
         self.run("scancel", *jobs)
@@ -216,6 +239,28 @@ def free_ports(count: int) -> list[int]:
     for one in sockets:
         one.close()
     return ports
+
+
+def jobs_in(folder: Path) -> set[int]:
+    """Processes that Slurm has started and that work in a folder, and the daemons that watch over them."""
+    parents, names, here = {}, {}, set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            told = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines() if ":\t" in line)
+            pid = int(process.name)
+            parents[pid], names[pid] = int(told["PPid"]), told["Name"]
+            if (process / "cwd").resolve() == folder:
+                here.add(pid)
+        except (OSError, ValueError):  # it has ended
+            continue
+    found = set()
+    for pid in here:
+        line = [pid]
+        while parents.get(line[-1], 0) > 1 and names[line[-1]] != "slurmstepd":
+            line.append(parents[line[-1]])
+        if names[line[-1]] == "slurmstepd":
+            found |= set(line)
+    return found
 
 
 def end(pid_file: Path) -> None:

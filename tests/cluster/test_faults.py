@@ -46,7 +46,7 @@ def test_a_job_killed_at_its_time_limit_goes_on_too(checkout, undisturbed, clust
     assert checkout.products() == undisturbed.products()
 
 
-def test_a_preempted_job_or_one_on_a_lost_node_is_started_again_by_slurm_itself(checkout, undisturbed, cluster):
+def test_a_preempted_job_is_started_again_by_slurm_itself(checkout, undisturbed, cluster):
     """Neither Snakemake nor its retries come into it: the same job, in the queue again, under the same number."""
     checkout.start(TABLE, "--retries", "0")
     checkout.until_training(cluster)
@@ -56,6 +56,22 @@ def test_a_preempted_job_or_one_on_a_lost_node_is_started_again_by_slurm_itself(
     assert checkout.products() == undisturbed.products()
     first, second = checkout.attempts()
     assert first == 0 and second >= 20, "it saved before it left"
+    assert "Restarts=1 " in cluster.ask("scontrol", "show", "job", job)
+
+
+def test_a_job_on_a_lost_node_goes_on_on_the_other(checkout, undisturbed, cluster):
+    checkout.start(TABLE, "--retries", "0")
+    checkout.until_training(cluster)
+    (job,) = cluster.jobs()
+    lost = cluster.node_of(job)
+    cluster.lose_node(lost, checkout.folder)
+    try:
+        cluster.wait_until(lambda: cluster.node_of(job) not in ("", lost), "the job to start on the other node", 180)
+    finally:
+        cluster.start_node(lost)
+        cluster.wait_until(lambda: lost not in cluster.down(), "the node to be back")
+    checkout.succeed()
+    assert checkout.products() == undisturbed.products()
     assert "Restarts=1 " in cluster.ask("scontrol", "show", "job", job)
 
 
