@@ -82,7 +82,7 @@ def draw(sweeps: Mapping[str, Sweep], path: Path) -> Drawn:
             row[0].set_ylabel("NRMSE (%)")
         figure.legend(
             list(handles.values()), [f"R = {r}" for r in handles], loc="lower center", ncols=len(handles),
-            bbox_to_anchor=(0.5, 0.89 + 0.04 * (rows > 1)),
+            bbox_to_anchor=(0.5, 0.96 - 0.03 * (rows > 1)),  # above the titles
         )  # fmt: skip
         write_svg(figure, path)
     words = "; ".join(
