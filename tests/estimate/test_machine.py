@@ -14,8 +14,8 @@ from rekon.data.calibrate import calibrate
 from rekon.data.convert import convert
 from rekon.data.phantom.cohort import simulate
 from rekon.errors import UserError
-from rekon.estimate.cost import read_costs, record_costs
 from rekon.estimate.contents import of_shapes
+from rekon.estimate.cost import read_costs, record_costs
 from rekon.estimate.disk import raw_bytes
 from rekon.estimate.estimate import Costs, estimate
 from rekon.estimate.machine import MACHINES, attempts, machine, memory
