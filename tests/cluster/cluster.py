@@ -258,7 +258,7 @@ def jobs_in(folder: Path) -> set[int]:
         line = [pid]
         while parents.get(line[-1], 0) > 1 and names[line[-1]] != "slurmstepd":
             line.append(parents[line[-1]])
-        if names[line[-1]] == "slurmstepd":
+        if names.get(line[-1]) == "slurmstepd":  # a parent may have ended while its child was read
             found |= set(line)
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 
 from rekon import caches
@@ -15,7 +14,6 @@ from rekon.errors import UserError
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence and exit code 2, too little memory one sentence and exit code 1."""
-    gc.set_threshold(50_000, 20, 20)  # importing torch makes so many objects that looking for garbage is a fifth of it
     caches.keep_below_tmpdir()
     try:
         app()

@@ -55,7 +55,7 @@ def place(compute: Compute) -> Iterator[Place]:
     threads, was = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_num_threads(compute.threads)
-    _deterministic(True, device)
+    torch.use_deterministic_algorithms(True)
     # a debugging aid that determinism switches on: it overwrites every fresh tensor with NaN
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     joined = world > 1 and not dist.is_initialized()
@@ -69,17 +69,8 @@ def place(compute: Compute) -> Iterator[Place]:
         if joined:
             dist.destroy_process_group()
         torch.set_num_threads(threads)
-        _deterministic(was, device)
+        torch.use_deterministic_algorithms(was)
         torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
-
-
-def _deterministic(wanted: bool, device: torch.device) -> None:
-    """Refuse operations without a deterministic form, or no longer do. What is compiled for a GPU is told as well;
-    on the CPU nothing is compiled, and importing the compiler only to tell it takes seconds of every job."""
-    if device.type == "cuda":
-        torch.use_deterministic_algorithms(wanted)
-    else:
-        torch.set_deterministic_debug_mode("error" if wanted else "default")
 
 
 def choose_device(compute: Compute) -> torch.device:
